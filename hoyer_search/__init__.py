@@ -1,0 +1,40 @@
+"""Find the sparsest network at a given accuracy, with DeepHoyer regularizers.
+
+Names load on first use, so that ``import hoyer_search`` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hoyer_search.client import Sweep as Sweep
+    from hoyer_search.client import SweepPoint as SweepPoint
+    from hoyer_search.client import open_sweep as open_sweep
+    from hoyer_search.compression.artifact import load_artifact as load_artifact
+    from hoyer_search.errors import HoyerSearchError as HoyerSearchError
+    from hoyer_search.sweep import resume as resume
+    from hoyer_search.sweep import run as run
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "HoyerSearchError": "hoyer_search.errors",
+    "Sweep": "hoyer_search.client",
+    "SweepPoint": "hoyer_search.client",
+    "load_artifact": "hoyer_search.compression.artifact",
+    "open_sweep": "hoyer_search.client",
+    "resume": "hoyer_search.sweep",
+    "run": "hoyer_search.sweep",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hoyer_search' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOMES, "__version__"])

@@ -1,0 +1,275 @@
+"""The configuration of a sweep: every field, its default, its range and what it means."""
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from hoyer_search.results import Sparsity, Value
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Arguments = dict[str, Any]
+RegularizerName = Literal[
+    "hoyer", "hoyer_square", "l1", "transformed_l1", "group_hs", "group_lasso"
+]
+SamplerName = Literal["auto", "gp", "tpe", "nsga2", "random"]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, unknown keys refused, types not coerced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Model(Section):
+    """The network to shrink."""
+
+    factory: str
+    """Alias (``lenet_300_100``, ``lenet_5``) or ``package.module:function`` that returns a module."""
+    arguments: Arguments = {}
+    """Keyword arguments of the factory."""
+    weights: str | None = None
+    """Trained weights to start from (safetensors, or a state dict); no pretraining is done then."""
+
+
+class Data(Section):
+    """The data to train and measure with."""
+
+    source: str
+    """``mnist``, ``fashion_mnist``, or ``package.module:function`` that returns data sets."""
+    arguments: Arguments = {}
+    """Keyword arguments of the function."""
+    validation: int = Field(default=5000, ge=1)
+    """Training examples set aside to choose by, unless the source brings its own."""
+
+
+class Regularizer(Section):
+    """The sparsity-inducing regularizer of the paper's Equations 7 and 8, or an alternative."""
+
+    name: RegularizerName = "hoyer_square"
+    """Which one; ``group_hs`` and ``group_lasso`` act on filters and channels."""
+    decay: NonNegative = 0.0
+    """Weight of the regularizer in the loss: alpha of Equation 7."""
+    filter_weight: NonNegative = 1.0
+    """Factor of the filter-wise groups of a group regularizer: alpha_n over alpha."""
+    channel_weight: NonNegative = 1.0
+    """Factor of the channel-wise groups of a group regularizer: alpha_c over alpha."""
+    layer_weights: dict[str, NonNegative] = {}
+    """Further factor by layer name; 1 for layers not named, 0 leaves a layer alone."""
+
+
+class Pruning(Section):
+    """Which weights a threshold sets to zero."""
+
+    granularity: Literal["element", "structural"] = "element"
+    """Single weights, or whole filters and channels (those with every weight under the threshold)."""
+    rule: Literal["std_ratio", "absolute"] = "std_ratio"
+    """Threshold as a multiple of the layer's standard deviation, or in units of the weights."""
+
+
+class Training(Section):
+    """One training stage."""
+
+    epochs: int = Field(ge=0)
+    """Passes over the training data."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """Optimizer of torch.optim."""
+    lr: Positive = 1e-3
+    """Learning rate at the start."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Momentum of sgd; others ignore it."""
+    weight_decay: NonNegative = 0.0
+    """L2 penalty of the optimizer (beta of Equation 7)."""
+    schedule: Literal["constant", "cosine", "step"] = "cosine"
+    """Learning rate over the stage: constant, cosine to zero, or a tenth at 1/3 and 2/3."""
+    batch_size: int = Field(default=100, ge=1)
+    """Examples a step."""
+
+
+class Finetuning(Training):
+    """Training after pruning, with the zeros fixed and no regularizer."""
+
+    max_points: int = Field(default=3, ge=1, le=100)
+    """Most thresholds of a curve that are finetuned."""
+
+
+class Curve(Section):
+    """The curve of accuracy against sparsity over thresholds."""
+
+    points: int = Field(default=40, ge=2, le=1000)
+    """Thresholds evaluated, spread evenly over the logarithm of the nonzeros."""
+
+
+class Pipeline(Section):
+    """The stages of a trial."""
+
+    pretrain: Training
+    """Training of the dense network: done once a sweep and shared by its trials."""
+    regularize: Training
+    """Training with the regularizer."""
+    curve: Curve = Curve()
+    """Evaluation of thresholds without finetuning."""
+    finetune: Finetuning
+    """Training of the pruned networks."""
+    checkpoint_minutes: Positive = 5.0
+    """Longest time of training that a killed trial repeats, rounded up to an epoch."""
+
+
+class Range(Section):
+    """An interval to search."""
+
+    low: float = Field(allow_inf_nan=False)
+    """Smallest value."""
+    high: float = Field(allow_inf_nan=False)
+    """Largest value."""
+    log: bool = False
+    """Whether to search the logarithm."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low must be less than high, got low {self.low} and high {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low must be above 0 for a log range, got {self.low}")
+        return self
+
+
+class Choices(Section):
+    """A set of values to search."""
+
+    choices: list[Value] = Field(min_length=2)
+    """The values."""
+
+
+class Search(Section):
+    """The searched parameters: decay, threshold, and any other field by its path."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Range | Choices]
+
+    decay: Range | None = None
+    """The regularizer's decay; short for ``regularizer.decay``."""
+    threshold: Literal["curve"] | Range = "curve"
+    """``curve`` sweeps all thresholds inside each trial; a range searches one a trial."""
+
+    @property
+    def dimensions(self) -> dict[str, Range | Choices]:
+        """Returns every searched parameter by name, in the order of the file."""
+        named: dict[str, Range | Choices] = {}
+        if self.decay is not None:
+            named["decay"] = self.decay
+        if isinstance(self.threshold, Range):
+            named["threshold"] = self.threshold
+        return named | self.__pydantic_extra__
+
+
+class Floor(Section):
+    """An operating point given by the accuracy to keep rather than the drop allowed."""
+
+    floor: float = Field(gt=0, le=1)
+    """Least validation accuracy."""
+
+
+class Objective(Section):
+    """What the search wants: the sparsest network at each operating point."""
+
+    sparsity: Sparsity = "nonzeros"
+    """What to make small: the paper's counts, the shrunk network's size, or its latency."""
+    accuracy: Literal["top1", "top5"] = "top1"
+    """Which accuracy to keep."""
+    points: dict[str, Annotated[float, Field(ge=0, lt=1)] | Floor] = {
+        "A": 0.0,
+        "B": 0.005,
+        "C": 0.015,
+        "D": 0.027,
+    }
+    """Operating points: allowed drop of validation accuracy from the dense network, or a floor."""
+
+    @field_validator("points")
+    @classmethod
+    def _some(cls, points: dict[str, float | Floor]) -> dict[str, float | Floor]:
+        if not points:
+            raise ValueError("at least one operating point is needed, e.g. {A: 0.0}")
+        return points
+
+    def floors(self, dense_accuracy: float) -> dict[str, float]:
+        """Returns the validation accuracy each operating point must keep."""
+        return {
+            name: point.floor if isinstance(point, Floor) else dense_accuracy - point
+            for name, point in self.points.items()
+        }
+
+
+class Budget(Section):
+    """When the sweep stops."""
+
+    trials: int = Field(default=20, ge=1, le=100_000)
+    """Number of trials."""
+    hours: Positive | None = None
+    """Wall hours after which no further trial starts."""
+
+
+class Resources(Section):
+    """What one trial gets, and how many run at once."""
+
+    cpus: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """CPU cores of a trial; also its number of threads."""
+    gpus: NonNegative = 0.0
+    """GPUs of a trial; a fraction shares one."""
+    workers: int | None = Field(default=None, ge=1)
+    """Trials at once; by default as many as the machine or cluster has room for."""
+
+
+class SweepConfig(Section):
+    """One sweep: what a YAML file of ``search_spaces/`` says."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
+    """Name of the space; the sweep's own name adds date and time."""
+    description: str = ""
+    """One sentence for ``hoyer-search spaces``."""
+    model: Model
+    data: Data
+    regularizer: Regularizer = Regularizer()
+    pruning: Pruning = Pruning()
+    pipeline: Pipeline
+    search: Search
+    objective: Objective = Objective()
+    sampler: SamplerName = "auto"
+    """How trials are suggested; ``auto`` is ``gp`` up to 200 trials and ``tpe`` beyond."""
+    budget: Budget = Budget()
+    resources: Resources = Resources()
+    presets: list[dict[str, Value]] = []
+    """Settings tried first, by parameter name."""
+    protocol: Literal["honest", "paper"] = "honest"
+    """``paper`` selects on the test set, as the paper did, and marks every result so made."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of everything random."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        group = self.regularizer.name in ("group_hs", "group_lasso")
+        if group and self.pruning.granularity == "element":
+            raise ValueError(
+                f"regularizer {self.regularizer.name} makes whole filters and channels zero: "
+                "set pruning.granularity to structural"
+            )
+        for preset in self.presets:
+            for name, value in preset.items():
+                if name == "threshold" and self.search.threshold == "curve":
+                    continue  # the curve covers every threshold
+                if name not in self.search.dimensions:
+                    raise ValueError(f"preset {preset}: {name!r} is not searched")
+                if not _within(value, self.search.dimensions[name]):
+                    raise ValueError(f"preset {preset}: {name} = {value!r} is outside its range")
+        return self
+
+
+def _within(value: Value, dimension: Range | Choices) -> bool:
+    if isinstance(dimension, Choices):
+        return value in dimension.choices
+    return (
+        isinstance(value, int | float)
+        and math.isfinite(value)
+        and dimension.low <= value <= dimension.high
+    )

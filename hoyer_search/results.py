@@ -1,0 +1,210 @@
+"""What trials produce: plain frozen records, and their JSON form on disk."""
+
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from hoyer_search import files
+from hoyer_search.errors import StorageError
+
+Sparsity = Literal["nonzeros", "macs", "physical_macs", "parameters", "latency_ms"]
+Value = float | int | str | bool
+TrialState = Literal["running", "complete", "failed", "stopped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerResult:
+    """One prunable layer after pruning.
+
+    Attributes:
+        name: Its name in the model, e.g. ``"fc1"``.
+        weights: Number of weights of the dense layer; biases are not counted, as in the paper.
+        nonzeros: Number of weights that are not zero.
+        rows: Surviving filters (rows of a Linear layer): those with a nonzero weight.
+        columns: Surviving input channels (columns of a Linear layer).
+        macs: Logical MACs: rows times columns times kernel and output positions.
+    """
+
+    name: str
+    weights: int
+    nonzeros: int
+    rows: int
+    columns: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """One threshold of a regularized network's curve, before any finetuning.
+
+    ``threshold`` is in the unit of the space's rule; ``val_accuracy`` is in [0, 1].
+    """
+
+    threshold: float
+    val_accuracy: float
+    nonzeros: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dense:
+    """The dense, pretrained network that every point is compared with.
+
+    ``nonzeros`` counts the weights of prunable layers; ``macs`` is for one example.
+    """
+
+    val_accuracy: float
+    test_accuracy: float
+    nonzeros: int
+    macs: int
+    parameters: int
+    structure: str
+    latency_ms: float
+
+    @property
+    def physical_macs(self) -> int:
+        """Returns MACs of the network as it runs; for a dense one they are the logical ones."""
+        return self.macs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One pruned and finetuned network.
+
+    Attributes:
+        trial: Number of the trial it came from.
+        uid: That trial's unique id.
+        index: Its place among the trial's points, sparsest last.
+        params: Searched parameters by name.
+        threshold: Threshold it was pruned with, in the unit of the space's rule.
+        raw_val_accuracy: Validation accuracy in [0, 1] after pruning, before finetuning.
+        val_accuracy: Validation accuracy after finetuning; every choice is made by it.
+        test_accuracy: Test accuracy, reported and never used to choose.
+        nonzeros: Nonzero weights of the masked network (the paper's count).
+        macs: Logical MACs of the masked network (the paper's count).
+        physical_macs: MACs of the shrunk network, as it runs.
+        parameters: Parameters of the shrunk network, biases included.
+        structure: Surviving widths, e.g. ``"353-45-11"``.
+        exactness: Largest difference between the masked and the shrunk network's outputs in
+            float64.
+        latency_ms: Median time of one batch of one, of the dense and of the shrunk network.
+        layers: Per prunable layer.
+    """
+
+    trial: int
+    uid: str
+    index: int
+    params: dict[str, Value]
+    threshold: float
+    raw_val_accuracy: float
+    val_accuracy: float
+    test_accuracy: float
+    nonzeros: int
+    macs: int
+    physical_macs: int
+    parameters: int
+    structure: str
+    exactness: float
+    latency_ms: dict[Literal["dense", "shrunk"], float]
+    layers: list[LayerResult]
+
+    @property
+    def name(self) -> str:
+        """Returns the name of the point's artefact folder, ``UID-INDEX``."""
+        return f"{self.uid}-{self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialSpec:
+    """What a worker needs to run one trial, or to go on with it.
+
+    Attributes:
+        number: The trial's number in the study, from 0.
+        uid: Unique id, stable over restarts; the name of its folder.
+        params: Searched parameters by name.
+        config: The whole sweep configuration with ``params`` filled in, as plain data.
+    """
+
+    number: int
+    uid: str
+    params: dict[str, Value]
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialResult:
+    """How a trial ended.
+
+    Attributes:
+        state: ``complete``, ``failed`` (``error`` says why) or ``stopped`` early.
+        dense: The dense network, or None when the trial failed before it was known.
+        curve: Accuracy against sparsity before finetuning, by rising threshold.
+        points: Finetuned points, sparsest last.
+        wall_seconds: Seconds by stage, over all attempts.
+        error: Traceback of a failed trial.
+    """
+
+    number: int
+    uid: str
+    params: dict[str, Value]
+    state: TrialState
+    dense: Dense | None = None
+    curve: list[CurvePoint] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
+    wall_seconds: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One step of a running trial, sent to the driver and appended to its ``metrics.jsonl``.
+
+    Attributes:
+        stage: ``pretrain``, ``regularize``, ``curve``, ``finetune`` or ``measure``.
+        point: Which finetuning it is, from 0; None in other stages.
+        epoch: Epochs of the stage that are done.
+        epochs: Epochs the stage has.
+        metrics: Named measurements, e.g. ``{"loss": 0.11, "val_accuracy": 0.98}``.
+        time: Unix time in seconds.
+    """
+
+    stage: str
+    epoch: int
+    epochs: int
+    metrics: dict[str, float]
+    time: float
+    point: int | None = None
+
+
+Record = TypeVar("Record")
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def to_json(record: Any) -> dict[str, Any]:
+    """Returns a record as plain JSON-ready data."""
+    return asdict(record)
+
+
+def save(path: Path, record: Any) -> None:
+    """Writes a record as a JSON file, atomically."""
+    files.write_json(path, to_json(record))
+
+
+def load(kind: type[Record], path: Path) -> Record:
+    """Reads a record from a JSON file and checks every field.
+
+    Raises:
+        StorageError: The file is missing, is no JSON, or does not hold such a record.
+    """
+    try:
+        record: Record = _adapter(kind).validate_json(path.read_bytes(), strict=False)
+    except (OSError, ValidationError) as error:
+        raise StorageError(f"{path} does not hold a {kind.__name__}: {error}") from error
+    return record

@@ -1,0 +1,223 @@
+"""Search spaces: from a YAML file, a built-in name and ``--set`` to a checked SweepConfig."""
+
+import importlib.resources
+import typing
+from collections.abc import Mapping, Sequence
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from hoyer_search import strict_yaml
+from hoyer_search.config import Choices, Range, SweepConfig
+from hoyer_search.errors import ConfigError, unknown_name
+from hoyer_search.results import Value
+
+ALIASES = {"decay": "regularizer.decay"}
+
+
+def builtin() -> dict[str, Traversable]:
+    """Returns the built-in search spaces' files by name."""
+    installed = importlib.resources.files("hoyer_search") / "search_spaces"
+    root: Traversable = installed
+    if not installed.is_dir():  # an editable install: the folder beside the package
+        root = Path(__file__).parent.parent / "search_spaces"
+    return {
+        f.name.removesuffix(".yaml"): f
+        for f in sorted(root.iterdir(), key=lambda f: f.name)
+        if f.name.endswith(".yaml")
+    }
+
+
+def load(space: str | Path, *, overrides: Mapping[str, Any] | None = None) -> SweepConfig:
+    """Returns the checked configuration of a built-in space or of a YAML file.
+
+    Args:
+        space: Name of a built-in space, or path of a file (one that exists, or any name with a
+            ``/`` or a ``.yaml`` ending).
+        overrides: Values by dotted path, e.g. ``{"budget.trials": 6}``.
+
+    Raises:
+        ConfigError: The space is unknown or breaks a rule; the message names file, line and field.
+    """
+    document = _read(space)
+    data = document.data
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{document.source}: a search space must be a mapping with a name, a model ..."
+        )
+    for path, value in (overrides or {}).items():
+        _set(data, path, value)
+        line_path = tuple(path.split("."))
+        for known in [p for p in document.lines if p[: len(line_path)] == line_path]:
+            del document.lines[known]
+    return _validated(data, document, set(overrides or ()))
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Returns path and value of ``a.b=c``, the value read as YAML.
+
+    Raises:
+        ConfigError: There is no ``=`` or no path, or the value is not valid YAML.
+    """
+    path, equals, value = text.partition("=")
+    if not equals or not all(path.split(".")):
+        raise ConfigError(f"--set takes PATH=VALUE, e.g. budget.trials=6; got {text!r}")
+    return path, strict_yaml.parse(value, source=f"--set {path}").data
+
+
+def apply_params(config: SweepConfig, params: Mapping[str, Value]) -> SweepConfig:
+    """Returns the configuration of one trial: the sweep's with searched parameters filled in.
+
+    ``threshold`` is left out: it belongs to pruning, not to training.
+
+    Raises:
+        ConfigError: A parameter names no field, or its value is not allowed there.
+    """
+    data = config.model_dump()
+    for name, value in params.items():
+        if name != "threshold":
+            _set(data, ALIASES.get(name, name), value)
+    source = strict_yaml.Document(data=data, lines={}, source=f"search space {config.name}")
+    return _validated(data, source, set(params), check_search=False)
+
+
+def _read(space: str | Path) -> strict_yaml.Document:
+    path, spaces = Path(space), builtin()
+    if isinstance(space, str) and space in spaces and not path.is_file():
+        return strict_yaml.parse(spaces[space].read_text(encoding="utf-8"), source=f"{space}.yaml")
+    if path.is_file():
+        try:
+            return strict_yaml.parse(path.read_text(encoding="utf-8"), source=str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        raise ConfigError(f"{path}: no such file; `hoyer-search spaces` lists the built-in spaces")
+    raise ConfigError(unknown_name("search space", space, spaces) + ", or the path of a YAML file")
+
+
+def _set(data: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    # A searched parameter's own name has dots: search.pipeline.regularize.lr
+    if parents and parents[0] == "search" and len(parents) > 1:
+        parents, last = ["search"], ".".join([*parents[1:], last])
+        if last.rpartition(".")[0] in ("decay", "threshold"):
+            parents, last = ["search", last.split(".")[0]], last.split(".")[1]
+    node = data
+    for part in parents:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"{path}: {part!r} is a value, not a section")
+        node = child
+    node[last] = value
+
+
+def _validated(
+    data: dict[str, Any],
+    document: strict_yaml.Document,
+    overridden: set[str],
+    *,
+    check_search: bool = True,
+) -> SweepConfig:
+    try:
+        config = SweepConfig.model_validate(data)
+    except ValidationError as error:
+        lines = [_describe(dict(e), data, document, overridden) for e in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+    if check_search:
+        _check_search(config, document)
+    return config
+
+
+def _check_search(config: SweepConfig, document: strict_yaml.Document) -> None:
+    """Checks that every searched path exists and takes every value of its range."""
+    if not config.search.dimensions:
+        raise ConfigError(
+            f"{document.where(('search',))}: search: nothing is searched; add decay: {{low, high}}"
+        )
+    for name, dimension in config.search.dimensions.items():
+        values = (
+            dimension.choices if isinstance(dimension, Choices) else [dimension.low, dimension.high]
+        )
+        for value in values:
+            try:
+                apply_params(config, {name: _as_searched(config, name, value)})
+            except ConfigError as error:
+                raise ConfigError(
+                    f"{document.where(('search', name))}: search.{name} = {value!r}: {error}"
+                ) from error
+        if isinstance(dimension, Range) and name == "threshold" and dimension.low < 0:
+            raise ConfigError(
+                f"{document.where(('search', name))}: search.threshold: low must not be negative"
+            )
+
+
+def _as_searched(config: SweepConfig, name: str, value: Value) -> Value:
+    """Returns a range's end as the type its field takes: an int where the field is one."""
+    return int(value) if name in integer_parameters(config) else value
+
+
+def integer_parameters(config: SweepConfig) -> set[str]:
+    """Returns the names of searched ranges whose fields take whole numbers."""
+    return {
+        name
+        for name, dimension in config.search.dimensions.items()
+        if isinstance(dimension, Range)
+        and name != "threshold"
+        and type(_field_value(config, ALIASES.get(name, name))) is int
+    }
+
+
+def _field_value(config: SweepConfig, path: str) -> Any:
+    node: Any = config
+    for part in path.split("."):
+        node = node.get(part) if isinstance(node, dict) else getattr(node, part, None)
+    return node
+
+
+def _describe(
+    error: dict[str, Any],
+    data: dict[str, Any],
+    document: strict_yaml.Document,
+    overridden: set[str],
+) -> str:
+    # Pydantic adds the names of union members to the path; the file has only keys and items.
+    location = _known_part(error["loc"], data)
+    field = ".".join(str(part) for part in location)
+    where = document.where(location)
+    if any(field == path or field.startswith(path + ".") for path in overridden):
+        where = f"--set {field}"
+    if error["type"] == "extra_forbidden":
+        section = _section(location[:-1])
+        return f"{where}: {unknown_name('key', location[-1], section)}" + (
+            f" (in {'.'.join(str(p) for p in location[:-1])})" if location[:-1] else ""
+        )
+    message = error["msg"].removeprefix("Value error, ")
+    got = "" if error["type"] in ("missing", "value_error") else f", got {error['input']!r}"
+    return f"{where}: {field + ': ' if field else ''}{message}{got}"
+
+
+def _known_part(location: Sequence[str | int], data: Any) -> tuple[str | int, ...]:
+    path: list[str | int] = []
+    for part in location:
+        if isinstance(data, dict) and part in data:
+            data = data[part]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        elif not isinstance(data, dict) or part in ("Range", "Choices", "Floor"):
+            break
+        path.append(part)
+    return tuple(path)
+
+
+def _section(location: Sequence[str | int]) -> list[str]:
+    """Returns the field names of the configuration section at a path."""
+    section: type[BaseModel] = SweepConfig
+    for part in location:
+        info = section.model_fields.get(str(part))
+        kinds = [] if info is None else [info.annotation, *typing.get_args(info.annotation)]
+        section = next(
+            (k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), Range
+        )
+    return list(section.model_fields)

@@ -1,0 +1,243 @@
+"""The folder of a sweep: where everything lies, and the one truth that the rest is built from.
+
+STORAGE/SWEEP/sweep.yaml          the resolved configuration; `hoyer-search run` takes it again
+STORAGE/SWEEP/provenance.json     versions, code revision, when and where it was started
+STORAGE/SWEEP/study.journal       the Optuna study
+STORAGE/SWEEP/pretrained/HASH/    the dense network, shared by the trials
+STORAGE/SWEEP/trials/UID/         spec.json, stages, checkpoints, metrics.jsonl, result.json
+STORAGE/SWEEP/points/UID-K/       artefacts of finetuned points
+STORAGE/SWEEP/tracking/           what MLflow has acknowledged
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from ruamel.yaml import YAML
+
+from hoyer_search import files, results, spaces
+from hoyer_search.config import SweepConfig
+from hoyer_search.errors import StorageError, unknown_name
+from hoyer_search.front import Front
+from hoyer_search.results import Dense, Point, TrialResult, TrialSpec
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class SweepFolder:
+    """One sweep's folder.
+
+    Attributes:
+        path: ``STORAGE/SWEEP``, absolute.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(
+        cls, storage: Path, name: str, *, config: SweepConfig, provenance: dict[str, Any]
+    ) -> "SweepFolder":
+        """Creates the folder of a new sweep, whole or not at all.
+
+        Raises:
+            StorageError: The name leaves its folder or is taken, or the storage is not writable.
+        """
+        check_name(name)
+        folder = cls(storage.absolute() / name)
+        if folder.path.exists():
+            raise StorageError(
+                f"sweep {name!r} exists already in {storage}: choose another --name, "
+                f"or go on with it by `hoyer-search resume {name}`"
+            )
+        try:
+            with files.new_directory(folder.path) as temporary:
+                (temporary / "trials").mkdir()
+                (temporary / "points").mkdir()
+                (temporary / "pretrained").mkdir()
+                (temporary / "sweep.yaml").write_text(dump_yaml(config), encoding="utf-8")
+                (temporary / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+        except OSError as error:
+            raise StorageError(
+                f"storage {storage} cannot be written: {error}. Give another with --storage"
+            ) from error
+        return folder
+
+    @classmethod
+    def open(cls, storage: Path, name: str) -> "SweepFolder":
+        """Opens the folder of an existing sweep.
+
+        Raises:
+            StorageError: There is no such sweep; the existing ones are listed, nearest first.
+        """
+        check_name(name)
+        folder = cls(storage.absolute() / name)
+        if not (folder.path / "sweep.yaml").is_file():
+            known = sweep_names(storage)
+            if not known:
+                raise StorageError(
+                    f"no sweep in {storage.absolute()}: give its folder with --storage"
+                )
+            raise StorageError(unknown_name(f"sweep in {storage.absolute()}", name, known))
+        return folder
+
+    @property
+    def name(self) -> str:
+        """Returns the sweep's name."""
+        return self.path.name
+
+    @property
+    def study_journal(self) -> Path:
+        """Returns the path of the Optuna journal."""
+        return self.path / "study.journal"
+
+    @property
+    def tracking(self) -> Path:
+        """Returns the folder of what the tracking server has acknowledged."""
+        return self.path / "tracking"
+
+    def pretrained(self, key: str) -> Path:
+        """Returns the folder of a memoised dense network."""
+        return self.path / "pretrained" / key
+
+    def trial(self, uid: str) -> Path:
+        """Returns the folder of a trial."""
+        return self.path / "trials" / uid
+
+    def point(self, name: str) -> Path:
+        """Returns the folder of a point's artefact; ``name`` is ``Point.name``."""
+        return self.path / "points" / name
+
+    def config(self) -> SweepConfig:
+        """Returns the sweep's configuration.
+
+        Raises:
+            ConfigError: ``sweep.yaml`` was edited into something invalid.
+        """
+        return spaces.load(self.path / "sweep.yaml")
+
+    def provenance(self) -> dict[str, Any]:
+        """Returns versions, revision, machine and time of the sweep's start."""
+        provenance: dict[str, Any] = files.read_json(self.path / "provenance.json")
+        return provenance
+
+    def add_trial(self, spec: TrialSpec) -> None:
+        """Records a trial before it starts."""
+        folder = self.trial(spec.uid)
+        folder.mkdir(parents=True, exist_ok=True)
+        results.save(folder / "spec.json", spec)
+
+    def specs(self) -> list[TrialSpec]:
+        """Returns every trial's specification, by number."""
+        paths = (self.path / "trials").glob("*/spec.json")
+        return sorted((results.load(TrialSpec, p) for p in paths), key=lambda s: s.number)
+
+    def result(self, uid: str) -> TrialResult | None:
+        """Returns how a trial ended, None while it has not."""
+        path = self.trial(uid) / "result.json"
+        return results.load(TrialResult, path) if path.is_file() else None
+
+    def results(self) -> list[TrialResult]:
+        """Returns the results of all trials that ended, by number."""
+        paths = (self.path / "trials").glob("*/result.json")
+        return sorted((results.load(TrialResult, p) for p in paths), key=lambda r: r.number)
+
+    def dense(self) -> Dense | None:
+        """Returns the dense network's measurements, None before it is trained."""
+        path = next((self.path / "pretrained").glob("*/dense.json"), None)
+        return None if path is None else results.load(Dense, path)
+
+    def points(self) -> list[Point]:
+        """Returns every finetuned point of every trial."""
+        return [point for result in self.results() for point in result.points]
+
+    def front(self) -> Front | None:
+        """Returns the front so far, None before the dense network is known."""
+        dense = self.dense()
+        if dense is None:
+            return None
+        objective = self.config().objective
+        return Front.of(
+            self.points(),
+            dense=dense,
+            sparsity=objective.sparsity,
+            floors=objective.floors(dense.val_accuracy),
+        )
+
+    def metrics(self, uid: str) -> Iterator[dict[str, Any]]:
+        """Yields the whole lines of a trial's ``metrics.jsonl``; a torn last line is left out."""
+        path = self.trial(uid) / "metrics.jsonl"
+        if path.is_file():
+            with path.open(encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    if line.endswith("\n"):
+                        try:
+                            yield json.loads(line)
+                        except ValueError:
+                            continue  # a line torn by a power cut; the next attempt wrote on
+
+    def lock(self) -> FileLock:
+        """Takes the sweep for this process; a second driver is refused.
+
+        The lock ends with the process, however it ends.
+
+        Raises:
+            StorageError: Another process runs this sweep.
+        """
+        lock = FileLock(self.path / "driver.lock", blocking=False)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise StorageError(
+                f"sweep {self.name!r} is being run by another process: wait for it, or stop it first"
+            ) from error
+        return lock
+
+    @property
+    def running(self) -> bool:
+        """Returns whether a driver holds the sweep now."""
+        lock = FileLock(self.path / "driver.lock", blocking=False)
+        try:
+            with lock:
+                return False
+        except Timeout:
+            return True
+
+    def state(self) -> str:
+        """Returns ``running``, ``finished`` or ``interrupted``."""
+        if self.running:
+            return "running"
+        return "finished" if (self.path / "finished.json").is_file() else "interrupted"
+
+
+def check_name(name: str) -> None:
+    """Checks that a sweep's name is one plain folder name.
+
+    Raises:
+        StorageError: It is not.
+    """
+    if not NAME.fullmatch(name):
+        raise StorageError(
+            f"a sweep's name takes letters, digits, '.', '_' and '-', at most 100; got {name!r}"
+        )
+
+
+def sweep_names(storage: Path) -> list[str]:
+    """Returns the names of all sweeps in a storage folder, oldest first."""
+    found = sorted(storage.glob("*/sweep.yaml"), key=lambda path: path.stat().st_mtime)
+    return [path.parent.name for path in found]
+
+
+def dump_yaml(config: SweepConfig) -> str:
+    """Returns a configuration as the YAML that ``spaces.load`` reads back the same."""
+    buffer = StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # keep the order of the fields
+    yaml.dump(config.model_dump(mode="json", exclude_none=True), buffer)
+    return buffer.getvalue()
