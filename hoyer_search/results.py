@@ -182,8 +182,23 @@ class Progress:
 Record = TypeVar("Record")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What the driver tells the display: a step of pretraining, or a trial's start, step or end.
+
+    Attributes:
+        spec: The trial; None while the dense network is pretrained.
+        progress: A step, None at the start and at the end of a trial.
+        result: How the trial ended, None before.
+    """
+
+    spec: TrialSpec | None = None
+    progress: Progress | None = None
+    result: TrialResult | None = None
+
+
 @cache
-def _adapter(kind: type) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

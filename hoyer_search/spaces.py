@@ -201,9 +201,9 @@ def _describe(
 def _known_part(location: Sequence[str | int], data: Any) -> tuple[str | int, ...]:
     path: list[str | int] = []
     for part in location:
-        if isinstance(data, dict) and part in data:
-            data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+        if (isinstance(data, dict) and part in data) or (
+            isinstance(data, list) and isinstance(part, int) and part < len(data)
+        ):
             data = data[part]
         elif not isinstance(data, dict) or part in ("Range", "Choices", "Floor"):
             break

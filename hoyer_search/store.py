@@ -194,7 +194,7 @@ class SweepFolder:
             lock.acquire()
         except Timeout as error:
             raise StorageError(
-                f"sweep {self.name!r} is being run by another process: wait for it, or stop it first"
+                f"sweep {self.name!r} is being run by another process: wait for it or stop it"
             ) from error
         return lock
 
@@ -238,6 +238,7 @@ def dump_yaml(config: SweepConfig) -> str:
     buffer = StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # keep the order of the fields
+    # ruamel types this attribute as None; False keeps the order of the fields
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.dump(config.model_dump(mode="json", exclude_none=True), buffer)
     return buffer.getvalue()

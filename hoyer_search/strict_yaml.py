@@ -103,7 +103,7 @@ def _value(node: Node, path: Path, lines: dict[Path, int], source: str) -> Any:
 
 
 def _scalar(node: ScalarNode, source: str) -> Any:
-    kind = node.tag.removeprefix("tag:yaml.org,2002:")
+    kind = str(node.tag).removeprefix("tag:yaml.org,2002:")
     text = node.value
     if kind in ("str", "timestamp"):
         return text
