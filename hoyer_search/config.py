@@ -26,7 +26,7 @@ class Model(Section):
     """The network to shrink."""
 
     factory: str
-    """Alias (``lenet_300_100``, ``lenet_5``) or ``package.module:function`` that returns a module."""
+    """Alias, e.g. ``lenet_5``, or ``package.module:function`` that returns a module."""
     arguments: Arguments = {}
     """Keyword arguments of the factory."""
     weights: str | None = None
@@ -63,7 +63,7 @@ class Pruning(Section):
     """Which weights a threshold sets to zero."""
 
     granularity: Literal["element", "structural"] = "element"
-    """Single weights, or whole filters and channels (those with every weight under the threshold)."""
+    """Single weights, or filters and channels that have every weight under the threshold."""
     rule: Literal["std_ratio", "absolute"] = "std_ratio"
     """Threshold as a multiple of the layer's standard deviation, or in units of the weights."""
 

@@ -22,7 +22,7 @@ def resolve(
         builtin: Built-in functions by alias.
 
     Raises:
-        PluginError: The alias is unknown, the module cannot be imported, or it has no such callable.
+        PluginError: The alias is unknown, the module cannot be imported, or has no such callable.
     """
     if ":" not in name:
         if name in builtin:

@@ -1,5 +1,6 @@
 """What trials produce: plain frozen records, and their JSON form on disk."""
 
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -198,7 +199,7 @@ class Event:
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

@@ -199,14 +199,17 @@ def _describe(
 
 
 def _known_part(location: Sequence[str | int], data: Any) -> tuple[str | int, ...]:
+    """Returns the part of a location that the file has, and a missing last key."""
     path: list[str | int] = []
     for part in location:
-        if (isinstance(data, dict) and part in data) or (
-            isinstance(data, list) and isinstance(part, int) and part < len(data)
-        ):
+        if isinstance(data, dict) and part in data:
+            data = data[str(part)]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
             data = data[part]
-        elif not isinstance(data, dict) or part in ("Range", "Choices", "Floor"):
-            break
+        elif isinstance(data, dict) and str(part).isidentifier() and part == location[-1]:
+            data = None
+        else:
+            continue  # a member of a union, which pydantic names and the file does not
         path.append(part)
     return tuple(path)
 
