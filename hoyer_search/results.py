@@ -1,10 +1,9 @@
 """What trials produce: plain frozen records, and their JSON form on disk."""
 
-from collections.abc import Hashable
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -199,7 +198,7 @@ class Event:
 
 
 @cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
@@ -220,7 +219,7 @@ def load(kind: type[Record], path: Path) -> Record:
         StorageError: The file is missing, is no JSON, or does not hold such a record.
     """
     try:
-        record: Record = _adapter(kind).validate_json(path.read_bytes(), strict=False)
+        record: Record = _adapter(cast(Any, kind)).validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise StorageError(f"{path} does not hold a {kind.__name__}: {error}") from error
     return record
