@@ -1,0 +1,73 @@
+"""From a configuration's ``data`` section to splits."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from hoyer_search import plugins
+from hoyer_search.config import SweepConfig
+from hoyer_search.datasets.mnist import fashion_mnist, mnist
+from hoyer_search.datasets.splits import Data, Examples, Splits, first_input, split, to_source
+from hoyer_search.errors import DataError, HoyerSearchError
+
+DATASETS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {"mnist": mnist, "fashion_mnist": fashion_mnist}
+)
+
+
+def load(config: SweepConfig) -> Splits:
+    """Returns the data of a sweep, split by its seed.
+
+    With ``protocol: paper`` the test examples serve as validation too, and all training examples
+    train.
+
+    Raises:
+        PluginError: The data function cannot be imported.
+        DataError: It raised, or what it returned cannot be used.
+    """
+    function = plugins.resolve(config.data.source, kind="data source", builtin=DATASETS)
+    try:
+        returned = function(**config.data.arguments)
+    except HoyerSearchError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"data source {config.data.source!r} raised {type(error).__name__}: {error}"
+        ) from error
+    data = _as_data(returned, config.data.source)
+    train, test = to_source(data.train, name="train"), to_source(data.test, name="test")
+    if config.protocol == "paper":
+        validation = test
+    elif data.validation is not None:
+        validation = to_source(data.validation, name="validation")
+    else:
+        train, validation = split(train, validation=config.data.validation, seed=config.seed)
+    return Splits(
+        train=train,
+        validation=validation,
+        test=test,
+        input_shape=tuple(first_input(train).shape),
+        classes=_class_names(data, train),
+        mean=None if data.mean is None else tuple(data.mean),
+        std=None if data.std is None else tuple(data.std),
+    )
+
+
+def _as_data(returned: Any, source: str) -> Data:
+    if isinstance(returned, Data):
+        return returned
+    if isinstance(returned, tuple) and len(returned) in (2, 3):
+        validation = returned[1] if len(returned) == 3 else None
+        return Data(train=returned[0], validation=validation, test=returned[-1])
+    raise DataError(
+        f"data source {source!r} must return hoyer_search.datasets.Data, (train, test) or "
+        f"(train, validation, test); it returned {type(returned).__name__}"
+    )
+
+
+def _class_names(data: Data, train: Any) -> tuple[str, ...]:
+    if data.classes is not None:
+        return tuple(str(name) for name in data.classes)
+    if isinstance(train, Examples):
+        return tuple(str(label) for label in range(int(train.labels.max()) + 1))
+    return ()
