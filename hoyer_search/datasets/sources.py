@@ -7,7 +7,15 @@ from typing import Any
 from hoyer_search import plugins
 from hoyer_search.config import SweepConfig
 from hoyer_search.datasets.mnist import fashion_mnist, mnist
-from hoyer_search.datasets.splits import Data, Examples, Splits, first_input, split, to_source
+from hoyer_search.datasets.splits import (
+    Data,
+    Examples,
+    Source,
+    Splits,
+    first_input,
+    split,
+    to_source,
+)
 from hoyer_search.errors import DataError, HoyerSearchError
 
 DATASETS: Mapping[str, Callable[..., Any]] = MappingProxyType(
@@ -25,16 +33,7 @@ def load(config: SweepConfig) -> Splits:
         PluginError: The data function cannot be imported.
         DataError: It raised, or what it returned cannot be used.
     """
-    function = plugins.resolve(config.data.source, kind="data source", builtin=DATASETS)
-    try:
-        returned = function(**config.data.arguments)
-    except HoyerSearchError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"data source {config.data.source!r} raised {type(error).__name__}: {error}"
-        ) from error
-    data = _as_data(returned, config.data.source)
+    data = _call(config.data.source, config.data.arguments)
     train, test = to_source(data.train, name="train"), to_source(data.test, name="test")
     if config.protocol == "paper":
         validation = test
@@ -51,6 +50,27 @@ def load(config: SweepConfig) -> Splits:
         mean=None if data.mean is None else tuple(data.mean),
         std=None if data.std is None else tuple(data.std),
     )
+
+
+def load_test(source: str, arguments: Mapping[str, Any]) -> Source:
+    """Returns the test examples of a data source.
+
+    Raises:
+        PluginError: The data function cannot be imported.
+        DataError: It raised, or what it returned cannot be used.
+    """
+    return to_source(_call(source, arguments).test, name="test")
+
+
+def _call(source: str, arguments: Mapping[str, Any]) -> Data:
+    function = plugins.resolve(source, kind="data source", builtin=DATASETS)
+    try:
+        returned = function(**arguments)
+    except HoyerSearchError:
+        raise
+    except Exception as error:
+        raise DataError(f"data source {source!r} raised {type(error).__name__}: {error}") from error
+    return _as_data(returned, source)
 
 
 def _as_data(returned: Any, source: str) -> Data:

@@ -151,7 +151,7 @@ def _in_memory(inputs: Any, labels: Any, name: str) -> Examples:
         raise DataError(f"{name}: holds no examples")
     if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
         raise DataError(
-            f"{name}: inputs (n, ...) and labels (n,) are needed, got shapes {x.shape} and {y.shape}"
+            f"{name}: inputs (n, ...) and labels (n,) are needed, got {x.shape} and {y.shape}"
         )
     if not np.isfinite(x).all():
         raise DataError(f"{name}: inputs hold NaN or infinite values; clean them first")

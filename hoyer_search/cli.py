@@ -1,0 +1,405 @@
+"""The command line: every command is a thin face of a function that Python has too."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from hoyer_search import __version__, spaces
+from hoyer_search.client import DEFAULT_STORAGE
+from hoyer_search.config import SweepConfig
+from hoyer_search.display import Display, points_table
+from hoyer_search.errors import HoyerSearchError, InputError
+from hoyer_search.front import Front
+from hoyer_search.results import Event
+from hoyer_search.store import SweepFolder
+
+_out, _err = Console(), Console(stderr=True)
+EXIT_ERROR, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+storage_option = click.option(
+    "--storage",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_STORAGE,
+    show_default=True,
+    help="Folder that holds sweeps.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+tracking_option = click.option(
+    "--tracking-uri", help="MLflow store or server.  [default: sqlite:///STORAGE/mlflow.db]"
+)
+address_option = click.option(
+    "--address", help="Ray cluster as HOST:PORT.  [default: Ray inside this process]"
+)
+set_option = click.option(
+    "--set", "settings", multiple=True, metavar="PATH=VALUE", help="Change a field; repeatable."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="hoyer-search")
+def cli() -> None:
+    """Find the sparsest network at a given accuracy, with DeepHoyer regularizers.
+
+    \b
+    hoyer-search run quickstart             a sweep on this machine, a few minutes
+    hoyer-search show SWEEP                 its Pareto front
+    hoyer-search pull SWEEP --point B -o best/
+    hoyer-search evaluate best/             the pulled network, measured again
+    """
+
+
+@cli.command()
+@click.argument("space")
+@click.option("--name", help="Name of the sweep.  [default: the space's, with date and time]")
+@storage_option
+@tracking_option
+@address_option
+@set_option
+def run(
+    space: str,
+    name: str | None,
+    storage: Path,
+    tracking_uri: str | None,
+    address: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Run a sweep: SPACE is a built-in search space or a YAML file.
+
+    \b
+    hoyer-search run quickstart
+    hoyer-search run lenet300-mnist-element --set budget.trials=40 --name big
+    hoyer-search run my-space.yaml --address head.example:6379
+    """
+    from hoyer_search import sweep
+
+    config = spaces.load(space, overrides=dict(map(spaces.parse_override, settings)))
+    name = name or sweep.default_name(config)
+    _follow(
+        name,
+        storage,
+        config.budget.trials,
+        lambda on_event: sweep.run(
+            config,
+            name=name,
+            storage=storage,
+            tracking_uri=tracking_uri,
+            address=address,
+            on_event=on_event,
+        ),
+        tracking_uri=tracking_uri,
+    )
+
+
+@cli.command()
+@click.argument("sweep_name", metavar="SWEEP")
+@storage_option
+@tracking_option
+@address_option
+def resume(sweep_name: str, storage: Path, tracking_uri: str | None, address: str | None) -> None:
+    """Go on with an interrupted sweep, where every trial stopped.
+
+    \b
+    hoyer-search resume quickstart-20261122-101500
+    """
+    from hoyer_search import sweep
+
+    trials = SweepFolder.open(storage, sweep_name).config().budget.trials
+    _follow(
+        sweep_name,
+        storage,
+        trials,
+        lambda on_event: sweep.resume(
+            sweep_name,
+            storage=storage,
+            tracking_uri=tracking_uri,
+            address=address,
+            on_event=on_event,
+        ),
+        tracking_uri=tracking_uri,
+    )
+
+
+@cli.command()
+@click.argument("sweep_name", metavar="SWEEP")
+@storage_option
+@json_option
+def show(sweep_name: str, storage: Path, as_json: bool) -> None:
+    """Print a sweep's state, its Pareto front and its operating points.
+
+    \b
+    hoyer-search show quickstart-20261122-101500
+    hoyer-search show SWEEP --json | jq .points.A.nonzeros
+    """
+    from hoyer_search.client import open_sweep
+
+    opened = open_sweep(sweep_name, storage=storage)
+    if as_json:
+        _print_json(opened.describe())
+        return
+    _print_sweep(sweep_name, storage)
+
+
+@cli.command()
+@click.argument("sweep_name", metavar="SWEEP")
+@click.option("--point", help="Operating point, 'knee', 'best', or UID-K.")
+@click.option("--min-accuracy", type=float, help="Least validation accuracy, in [0, 1].")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="New folder to write."
+)
+@storage_option
+@json_option
+def pull(
+    sweep_name: str,
+    point: str | None,
+    min_accuracy: float | None,
+    output: Path,
+    storage: Path,
+    as_json: bool,
+) -> None:
+    """Copy a pruned network out of a sweep, into a folder of its own.
+
+    \b
+    hoyer-search pull SWEEP --point B -o best/
+    hoyer-search pull SWEEP --min-accuracy 0.98 -o best/
+    """
+    from hoyer_search.client import open_sweep
+
+    if (point is not None) == (min_accuracy is not None):
+        raise click.UsageError("give either --point, e.g. --point A, or --min-accuracy")
+    opened = open_sweep(sweep_name, storage=storage)
+    chosen = opened.point(point) if point else opened.best(min_accuracy=min_accuracy or 0.0)
+    folder = chosen.pull(output)
+    record = chosen.record
+    if as_json:
+        _print_json({"folder": str(folder), "point": record.name, "trial": record.trial})
+        return
+    _say(
+        f"{folder}: {record.structure}, {record.nonzeros:,} nonzeros, {record.macs:,} MACs, "
+        f"test accuracy {record.test_accuracy:.2%}"
+    )
+    _say(f"measure it again: hoyer-search evaluate {output}")
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--factory", help="Model factory of a network that is not built in.")
+@click.option("--data", "source", help="Data source, when it is not built in.")
+@json_option
+def evaluate(folder: Path, factory: str | None, source: str | None, as_json: bool) -> None:
+    """Measure a pulled network from scratch: accuracy, size, latency, exactness.
+
+    \b
+    hoyer-search evaluate best/
+    hoyer-search evaluate best/ --factory my_models:small_net --data my_data:load
+    """
+    from hoyer_search.evaluation import evaluate_artifact
+
+    measured = evaluate_artifact(folder, factory=factory, source=source)
+    if as_json:
+        _print_json(measured)
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for key, value in measured.items():
+        table.add_row(key.replace("_", " "), _format(key, value))
+    _out.print(table)
+
+
+@cli.command()
+@storage_option
+@tracking_option
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def ui(storage: Path, tracking_uri: str | None, port: int) -> None:
+    """Open MLflow on the sweeps of a storage folder, on this machine only.
+
+    \b
+    hoyer-search ui
+    hoyer-search ui --storage /data/runs --port 5050
+    """
+    from hoyer_search import sweep, tracking
+
+    uri = tracking_uri or sweep.default_tracking_uri(storage)
+    tracking.serve_ui(uri, port=port)
+
+
+@cli.command("spaces")
+@json_option
+def list_spaces(as_json: bool) -> None:
+    """List the built-in search spaces.
+
+    \b
+    hoyer-search spaces
+    hoyer-search spaces --json
+    """
+    configs = {name: spaces.load(name) for name in spaces.builtin()}
+    if as_json:
+        _print_json({name: c.model_dump(mode="json") for name, c in configs.items()})
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("space", "trials", "searches", "what it is"):
+        table.add_column(column)
+    for name, c in configs.items():
+        searched = ", ".join([*c.search.dimensions, *_curve(c)])
+        table.add_row(name, str(c.budget.trials), searched, c.description)
+    _out.print(table)
+
+
+@cli.command()
+@click.argument("space")
+@set_option
+@json_option
+def plan(space: str, settings: tuple[str, ...], as_json: bool) -> None:
+    """Check a search space and estimate what its sweep will cost, without running it.
+
+    \b
+    hoyer-search plan lenet5-mnist-element
+    hoyer-search plan my-space.yaml --set budget.trials=100
+    """
+    from hoyer_search.planning import plan_sweep
+
+    config = spaces.load(space, overrides=dict(map(spaces.parse_override, settings)))
+    estimate = plan_sweep(config)
+    if as_json:
+        _print_json(estimate)
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for key, value in estimate.items():
+        if key != "layers":
+            table.add_row(key.replace("_", " "), _format(key, value))
+    _out.print(table)
+    layers = Table(title="prunable layers", title_justify="left", box=None, pad_edge=False)
+    for column in ("layer", "shape", "weights", "MACs"):
+        layers.add_column(column, justify="left" if column in ("layer", "shape") else "right")
+    for row in estimate["layers"]:
+        shape = "x".join(map(str, row["shape"]))
+        layers.add_row(row["name"], shape, f"{row['weights']:,}", f"{row['macs']:,}")
+    _out.print(layers)
+
+
+def _follow(
+    name: str,
+    storage: Path,
+    trials: int,
+    search: Callable[[Callable[[Event], None]], Any],
+    *,
+    tracking_uri: str | None,
+) -> None:
+    """Runs a search with its display, and says at its end how to look, pull and resume."""
+
+    def front() -> Front | None:
+        return SweepFolder.open(storage, name).front()
+
+    try:
+        with Display(_out, trials=trials, get_front=front) as display:
+            search(display.on_event)
+    except KeyboardInterrupt:
+        if (storage / name).is_dir():
+            command = _command("resume", name, storage)
+            _say(f"stopped; nothing is lost. Go on with: {command}", console=_err)
+        raise
+    _print_sweep(name, storage)
+    from hoyer_search import sweep, tracking
+
+    uri = tracking_uri or sweep.default_tracking_uri(storage)
+    _say(f"MLflow:  {tracking.sweep_link(SweepFolder.open(storage, name), uri)}")
+    if not uri.startswith("http"):
+        _say(f"         while this runs: {_command('ui', '', storage)}")
+    ended = front()
+    best = next((n for n, p in ended.operating_points.items() if p), None) if ended else None
+    if best is not None:
+        _say(f"pull:    {_command('pull', f'{name} --point {best} -o best/', storage)}")
+
+
+def _print_sweep(name: str, storage: Path) -> None:
+    folder = SweepFolder.open(storage, name)
+    front, ended = folder.front(), folder.results()
+    failed = [r for r in ended if r.state == "failed"]
+    head = f"sweep {name}: {folder.state()}, {len(ended)} of {len(folder.specs())} trials ended"
+    if folder.config().protocol == "paper":
+        head += ", selected on the TEST set (protocol: paper)"
+    _say(head)
+    if front is not None:
+        dense = front.dense
+        _say(
+            f"dense:  {dense.structure}, {dense.nonzeros:,} weights, {dense.macs:,} MACs, "
+            f"val {dense.val_accuracy:.2%}, test {dense.test_accuracy:.2%}"
+        )
+        if front.points:
+            _out.print(_front_table(front))
+            _out.print(points_table(front))
+    for result in failed:
+        reason = (result.error or "no reason is known").strip().splitlines()[-1]
+        _say(f"trial {result.number} failed: {reason}")
+
+
+def _front_table(front: Front) -> Table:
+    table = Table(title="Pareto front", title_justify="left", box=None, pad_edge=False)
+    for column in ("val", "test", "nonzeros", "MACs", "smaller", "trial"):
+        table.add_column(column, justify="right")
+    for column in ("structure", "parameters"):
+        table.add_column(column)
+    for p in front.points:
+        params = ", ".join(f"{k}={_format(k, v)}" for k, v in p.params.items())
+        table.add_row(
+            f"{p.val_accuracy:.2%}",
+            f"{p.test_accuracy:.2%}",
+            f"{p.nonzeros:,}",
+            f"{p.macs:,}",
+            f"{front.compression(p):.1f}x",
+            str(p.trial),
+            p.structure,
+            params,
+        )
+    return table
+
+
+def _curve(config: SweepConfig) -> list[str]:
+    return ["threshold (whole curve)"] if config.search.threshold == "curve" else []
+
+
+def _command(verb: str, arguments: str, storage: Path) -> str:
+    where = "" if storage == Path(DEFAULT_STORAGE) else f" --storage {storage}"
+    return f"hoyer-search {verb} {arguments}".strip() + where
+
+
+def _format(key: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_format(key, v)}" for k, v in value.items())
+    if isinstance(value, float):
+        if key.endswith("accuracy"):
+            return f"{value:.2%}"
+        return f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def _print_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=1))
+
+
+def _say(text: str, *, console: Console = _out) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Runs the command line; exit codes are 0, 1 (failed), 2 (bad input), 130 (interrupted)."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except HoyerSearchError as error:
+        _say(f"error: {error}", console=_err)
+        sys.exit(EXIT_INPUT if isinstance(error, InputError) else EXIT_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,159 @@
+"""What a terminal shows while a sweep runs: trials, the front so far, the time left."""
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from hoyer_search.front import Front
+from hoyer_search.results import Event, Progress, TrialResult, TrialSpec
+
+
+class Display:
+    """Follows the events of a sweep: a live table on a terminal, plain lines elsewhere.
+
+    Use it as a context manager around the sweep, with ``on_event`` as the sweep's callback.
+    """
+
+    def __init__(
+        self, console: Console, *, trials: int, get_front: Callable[[], Front | None]
+    ) -> None:
+        self._console, self._trials, self._get_front = console, trials, get_front
+        self._running: dict[str, tuple[TrialSpec, Progress | None, float]] = {}
+        self._pretraining: Progress | None = None
+        self._ended = self._failed = 0
+        self._front: Front | None = None
+        self._durations: list[float] = []
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=2, transient=True
+        )
+
+    def __enter__(self) -> "Display":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def on_event(self, event: Event) -> None:
+        """Takes in one event."""
+        if event.spec is None:
+            self._on_pretraining(event.progress)
+        elif event.result is not None:
+            self._on_end(event.spec, event.result)
+        else:
+            spec, _, start = self._running.get(event.spec.uid, (event.spec, None, time.monotonic()))
+            self._running[spec.uid] = (spec, event.progress, start)
+            if event.progress is None:
+                self._line(f"trial {spec.number:>3} started: {_params(spec)}")
+
+    def _on_pretraining(self, progress: Progress | None) -> None:
+        self._pretraining = progress
+        if progress is not None:
+            self._line(f"pretraining: {_stage(progress)}")
+
+    def _on_end(self, spec: TrialSpec, result: TrialResult) -> None:
+        _, _, start = self._running.pop(spec.uid, (spec, None, time.monotonic()))
+        self._durations.append(time.monotonic() - start)
+        self._ended += 1
+        self._failed += result.state == "failed"
+        self._front = self._get_front()
+        if result.state == "failed":
+            reason = (result.error or "").strip().splitlines()[-1:]
+            outcome = f"failed: {reason[0] if reason else 'no reason is known'}"
+        elif self._front is not None and result.points:
+            best = [p for p in self._front.points if p.uid == spec.uid]
+            outcome = f"{len(best)} of its {len(result.points)} points are on the front"
+        else:
+            outcome = result.state
+        self._line(
+            f"trial {spec.number:>3} ended ({self._ended}/{self._trials}{self._time_left()}): {outcome}"
+        )
+
+    def _line(self, text: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _time_left(self) -> str:
+        left = self._trials - self._ended
+        if not self._durations or left <= 0:
+            return ""
+        mean = sum(self._durations) / len(self._durations)
+        return f", {_clock(mean * left / max(1, len(self._running) + 1))} left"
+
+    def _render(self) -> Group:
+        head = f"{self._ended} of {self._trials} trials{self._time_left()}"
+        if self._failed:
+            head += f", {self._failed} failed"
+        parts: list[Text | Table] = [Text(head, style="bold")]
+        if self._pretraining is not None and not self._running and not self._ended:
+            parts.append(Text(f"pretraining the dense network: {_stage(self._pretraining)}"))
+        if self._running:
+            parts.append(self._running_table())
+        if self._front is not None and self._front.points:
+            parts.append(points_table(self._front))
+        return Group(*parts)
+
+    def _running_table(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for column in ("trial", "parameters", "stage", "for"):
+            table.add_column(column)
+        for spec, progress, start in self._running.values():
+            stage = "starting" if progress is None else _stage(progress)
+            row = (str(spec.number), _params(spec), stage, _clock(time.monotonic() - start))
+            table.add_row(*row)
+        return table
+
+
+def points_table(front: Front, *, title: str = "operating points") -> Table:
+    """Returns the best network of each operating point as a table."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("point")
+    for column in ("floor", "val", "test", "nonzeros", "MACs", "smaller", "trial"):
+        table.add_column(column, justify="right")
+    for column in ("structure", "threshold"):
+        table.add_column(column)
+    for name, point in front.operating_points.items():
+        floor = f"{front.floors[name]:.2%}"
+        if point is None:
+            table.add_row(name, floor, *["-"] * 6, "no trial keeps it yet", "")
+            continue
+        table.add_row(
+            name,
+            floor,
+            f"{point.val_accuracy:.2%}",
+            f"{point.test_accuracy:.2%}",
+            f"{point.nonzeros:,}",
+            f"{point.macs:,}",
+            f"{front.compression(point):.1f}x",
+            str(point.trial),
+            point.structure,
+            f"{point.threshold:.4g}",
+        )
+    return table
+
+
+def _params(spec: TrialSpec) -> str:
+    return ", ".join(
+        f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in spec.params.items()
+    )
+
+
+def _stage(progress: Progress) -> str:
+    text = f"{progress.stage} {progress.epoch}/{progress.epochs}"
+    if progress.point is not None:
+        text = f"{progress.stage} #{progress.point + 1} {progress.epoch}/{progress.epochs}"
+    if "val_accuracy" in progress.metrics:
+        text += f", val {progress.metrics['val_accuracy']:.2%}"
+    return text
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,108 @@
+"""What a sweep will cost: counted where it can be, timed for a moment where it cannot."""
+
+import itertools
+import math
+import os
+import time
+from typing import Any
+
+from hoyer_search.compression.layers import prunable_layers
+from hoyer_search.compression.masks import Masks
+from hoyer_search.compression.measure import layer_results, num_parameters, structure
+from hoyer_search.config import SweepConfig, Training
+from hoyer_search.trial.preflight import load_checked
+from hoyer_search.trial.training import count_correct, make_optimizer, train_epoch
+from hoyer_search.trial.workbench import Workbench
+
+TIMED_SECONDS = 1.0
+
+
+def plan_sweep(config: SweepConfig) -> dict[str, Any]:
+    """Returns a sweep's network in numbers and the time it is likely to take.
+
+    A training step of each kind and a pass over the validation data are timed for about a second
+    each; the rest is arithmetic. Trials that end early are not counted, so it is an upper
+    estimate for a machine that does nothing else.
+
+    Raises:
+        InputError: The space's model or data cannot be used.
+    """
+    bench = Workbench(config, load_checked(config))
+    model = bench.model()
+    graph = bench.graph(model)
+    masks = Masks.ones(model, graph)
+    layers = layer_results(masks, graph)
+    shapes = {name: list(layer.weight.shape) for name, layer in prunable_layers(model).items()}
+    workers = config.resources.workers or max(1, int((os.cpu_count() or 1) / config.resources.cpus))
+    workers = min(workers, config.budget.trials)
+    hours = _hours(bench, workers)
+    return {
+        "space": config.name,
+        "structure": structure(masks, graph),
+        "parameters": num_parameters(model),
+        "weights": int(masks.nonzeros()),
+        "macs": int(masks.macs()),
+        "layers": [
+            {"name": layer.name, "shape": shapes[layer.name], "weights": layer.weights}
+            | {"macs": layer.macs}
+            for layer in layers
+        ],
+        "searched": list(config.search.dimensions),
+        "trials": config.budget.trials,
+        "workers": workers,
+        **hours,
+    }
+
+
+def _hours(bench: Workbench, workers: int) -> dict[str, float]:
+    """Returns hours of pretraining, of one trial, and of the whole sweep."""
+    pipeline, trials = bench.config.pipeline, bench.config.budget.trials
+    model = bench.model()
+    start = time.perf_counter()
+    int(count_correct(model, bench.validation, topk=bench.topk))
+    evaluation = time.perf_counter() - start
+    pretrain = _training_seconds(bench, pipeline.pretrain, penalized=False, evaluation=evaluation)
+    if bench.config.model.weights is not None:
+        pretrain = 0.0
+    regularize = _training_seconds(
+        bench, pipeline.regularize, penalized=True, evaluation=evaluation
+    )
+    finetune = _training_seconds(bench, pipeline.finetune, penalized=False, evaluation=evaluation)
+    curve = bench.config.search.threshold == "curve"
+    points = pipeline.finetune.max_points if curve else 1
+    trial = regularize + points * finetune + (pipeline.curve.points if curve else 1) * evaluation
+    total = pretrain + math.ceil(trials / workers) * trial
+    return {
+        "pretrain_hours": pretrain / 3600,
+        "trial_hours": trial / 3600,
+        "sweep_hours": total / 3600,
+    }
+
+
+def _training_seconds(
+    bench: Workbench, settings: Training, *, penalized: bool, evaluation: float
+) -> float:
+    """Returns the likely seconds of a stage, from as many steps as fit into about a second."""
+    model = bench.model()
+    optimizer = make_optimizer(model, settings)
+    penalty = bench.penalty(model) if penalized else None
+    steps = math.ceil(bench.training.num_examples / settings.batch_size)
+    timed = 0
+    for size in itertools.chain([3], itertools.repeat(20)):  # the first few steps warm up
+        if timed == 3:
+            start = time.perf_counter()
+        batches = bench.training.shuffled(settings.batch_size, seed=timed)
+        train_epoch(
+            model,
+            optimizer,
+            itertools.islice(batches, size),
+            first_step=0,
+            total_steps=steps,
+            settings=settings,
+            penalty=penalty,
+        )
+        timed += min(size, steps)
+        if timed > 3 and time.perf_counter() - start > TIMED_SECONDS:
+            break
+    seconds_a_step = (time.perf_counter() - start) / (timed - 3)
+    return settings.epochs * (steps * seconds_a_step + evaluation)

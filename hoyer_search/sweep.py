@@ -1,0 +1,192 @@
+"""Running a sweep: every check first, then the search, with its tracking beside it."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from hoyer_search import spaces
+from hoyer_search.client import DEFAULT_STORAGE, Sweep
+from hoyer_search.config import SweepConfig
+from hoyer_search.errors import StorageError
+from hoyer_search.results import Event
+from hoyer_search.store import SweepFolder, check_name
+
+_PACKAGES = ("hoyer-search", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
+
+
+def _ignore(event: Event) -> None:
+    """Drops an event."""
+
+
+def run(
+    space: str | os.PathLike[str] | SweepConfig,
+    *,
+    name: str | None = None,
+    storage: str | os.PathLike[str] = DEFAULT_STORAGE,
+    tracking_uri: str | None = None,
+    address: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    on_event: Callable[[Event], None] = _ignore,
+) -> Sweep:
+    """Runs a sweep to its end and returns it.
+
+    Everything that can be wrong with the input is checked before anything is written or started.
+
+    Args:
+        space: Name of a built-in search space, path of a YAML file, or a configuration.
+        name: The sweep's name; by default the space's with date and time.
+        storage: Folder that holds sweeps.
+        tracking_uri: MLflow store; by default ``sqlite:///STORAGE/mlflow.db``.
+        address: Ray cluster as ``HOST:PORT``; by default Ray runs inside this process.
+        overrides: Values by dotted path, e.g. ``{"budget.trials": 20}``.
+        on_event: Called in this process at each step of each trial.
+
+    Raises:
+        InputError: Something given is wrong; nothing was started.
+        KeyboardInterrupt: Ctrl-C; ``resume`` goes on.
+    """
+    config = (
+        space
+        if isinstance(space, SweepConfig) and not overrides
+        else spaces.load(_as_space(space), overrides=overrides)
+    )
+    name = name or default_name(config)
+    check_name(name)
+    root = Path(storage).absolute()
+    uri = tracking_uri or default_tracking_uri(root)
+    if (root / name).exists():
+        raise StorageError(
+            f"sweep {name!r} exists already in {root}: choose another name, "
+            f"or go on with it by `hoyer-search resume {name}`"
+        )
+    data = _check(config, root, uri, address)
+    folder = SweepFolder.create(root, name, config=config, provenance=_provenance(uri))
+    return _search(folder, data, uri=uri, address=address, on_event=on_event)
+
+
+def resume(
+    name: str,
+    *,
+    storage: str | os.PathLike[str] = DEFAULT_STORAGE,
+    tracking_uri: str | None = None,
+    address: str | None = None,
+    on_event: Callable[[Event], None] = _ignore,
+) -> Sweep:
+    """Goes on with a sweep that was interrupted, wherever it was, and returns it at its end.
+
+    Args:
+        name: The sweep's name.
+        storage: Folder that holds it.
+        tracking_uri: MLflow store; by default the one it was started with.
+        address: Ray cluster as ``HOST:PORT``; by default Ray runs inside this process.
+        on_event: Called in this process at each step of each trial.
+
+    Raises:
+        InputError: There is no such sweep, another process runs it, or what it needs is gone.
+        KeyboardInterrupt: Ctrl-C; ``resume`` goes on once more.
+    """
+    root = Path(storage).absolute()
+    folder = SweepFolder.open(root, name)
+    uri = tracking_uri or folder.provenance().get("tracking_uri") or default_tracking_uri(root)
+    data = _check(folder.config(), root, uri, address)
+    return _search(folder, data, uri=uri, address=address, on_event=on_event)
+
+
+def default_name(config: SweepConfig) -> str:
+    """Returns the name of a sweep that was given none: the space's, with date and time."""
+    return f"{config.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def default_tracking_uri(storage: Path) -> str:
+    """Returns the MLflow store of a storage folder."""
+    return f"sqlite:///{storage.absolute() / 'mlflow.db'}"
+
+
+def _as_space(space: str | os.PathLike[str] | SweepConfig) -> str | Path:
+    if isinstance(space, SweepConfig):
+        raise TypeError("overrides go with a space's name or file, not with a SweepConfig")
+    return space if isinstance(space, str) else Path(space)
+
+
+def _check(config: SweepConfig, storage: Path, uri: str, address: str | None) -> Any:
+    """Checks model, data, storage, tracking and cluster, and returns the data."""
+    from hoyer_search import tracking
+    from hoyer_search.search import check_address
+    from hoyer_search.trial.preflight import load_checked
+
+    _check_writable(storage)
+    check_address(address)
+    data = load_checked(config)
+    tracking.check(uri)
+    return data
+
+
+def _check_writable(storage: Path) -> None:
+    existing = next(p for p in (storage, *storage.parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise StorageError(
+            f"storage {storage} cannot be written ({existing} is no writable folder): "
+            "give another with --storage"
+        )
+
+
+def _search(
+    folder: SweepFolder,
+    data: Any,
+    *,
+    uri: str,
+    address: str | None,
+    on_event: Callable[[Event], None],
+) -> Sweep:
+    from hoyer_search.search import run_search
+    from hoyer_search.tracking import Tracker
+
+    with folder.lock():
+        tracker = Tracker(folder, uri)
+        tracker.start()
+
+        def observe(event: Event) -> None:
+            if event.result is not None:
+                tracker.notify()
+            on_event(event)
+
+        try:
+            run_search(folder, data=data, address=address, on_event=observe)
+        finally:
+            tracker.close()
+    return Sweep(folder)
+
+
+def _provenance(tracking_uri: str) -> dict[str, Any]:
+    parts = urlsplit(tracking_uri)
+    public = parts._replace(netloc=parts.netloc.rpartition("@")[2])  # never store a password
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "revision": _revision(),
+        "tracking_uri": tracking_uri if not parts.netloc else urlunsplit(public),
+    }
+
+
+def _revision() -> str | None:
+    """Returns the Git revision of the working folder, None outside a repository."""
+    try:
+        shown = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return shown.stdout.strip() or None

@@ -1,0 +1,1 @@
+"""One trial: its stages, its training loop and what it leaves on disk. Runs in a worker."""

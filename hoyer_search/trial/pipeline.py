@@ -1,0 +1,338 @@
+"""The stages of a trial in their order, each skipped when its output is on disk.
+
+    regularize -> curve -> finetune (at most a few thresholds) -> measure and export
+
+The dense network that a trial starts from is ``pretraining``'s.
+"""
+
+import copy
+import shutil
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hoyer_search import results
+from hoyer_search.compression.channels import ChannelGraph
+from hoyer_search.compression.masks import Masks, make_masks
+from hoyer_search.compression.thresholds import threshold_grid
+from hoyer_search.config import SweepConfig
+from hoyer_search.datasets import Splits
+from hoyer_search.errors import TrialDiverged
+from hoyer_search.front import Front
+from hoyer_search.results import CurvePoint, Dense, Point, Progress, TrialResult, TrialSpec
+from hoyer_search.store import SweepFolder
+from hoyer_search.trial import stages
+from hoyer_search.trial.export import export_point
+from hoyer_search.trial.journal import Journal
+from hoyer_search.trial.measure import Measured, measure_point
+from hoyer_search.trial.pretraining import load_pretrained
+from hoyer_search.trial.selection import next_threshold
+from hoyer_search.trial.training import count_correct
+from hoyer_search.trial.workbench import Workbench, to_progress
+
+Steps = Generator[Progress, None, None]
+
+
+def run_trial(folder: SweepFolder, spec: TrialSpec, data: Splits) -> Iterator[Progress]:
+    """Runs a trial through the whole pipeline, or goes on where it stopped.
+
+    Afterwards ``folder.result(spec.uid)`` is its record, and ``folder.point(name)`` holds the
+    artefact of each point on the trial's own front.
+
+    Args:
+        folder: The sweep's folder, with the dense network trained.
+        spec: The trial.
+        data: The sweep's data.
+
+    Yields:
+        A step each epoch, and each second of a curve.
+
+    Raises:
+        TrialDiverged: A loss or a weight became NaN or infinite.
+        TrialFenced: A newer attempt of the same trial has taken over.
+    """
+    if folder.result(spec.uid) is not None:
+        return
+    trial = _Trial(folder, spec, data)
+    journal = Journal(folder.trial(spec.uid) / "metrics.jsonl")
+    for progress in trial.run():
+        trial.attempt.check()
+        journal.add(progress)
+        yield progress
+
+
+@dataclass(frozen=True, slots=True)
+class _Finetuned:
+    """A finetuned threshold: its network, its zeros, and its accuracy before and after."""
+
+    threshold: float
+    model: nn.Module
+    masks: Masks
+    raw_val_accuracy: float
+    val_accuracy: float
+
+
+class _Trial:
+    """The stages of one trial."""
+
+    def __init__(self, folder: SweepFolder, spec: TrialSpec, data: Splits) -> None:
+        self.folder, self.spec = folder, spec
+        self.config = SweepConfig.model_validate(spec.config)
+        self.path = folder.trial(spec.uid)
+        self.attempt = stages.Attempt(self.path)
+        self.bench = Workbench(self.config, data)
+        self.wall_seconds: dict[str, float] = {}
+
+    def run(self) -> Steps:
+        """Runs every stage that is not done, and writes the trial's result."""
+        dense, model, key = load_pretrained(self.folder, self.config, self.bench)
+        graph = self.bench.graph(model)
+        key = yield from self._regularize(model, key)
+        curve = yield from self._curve(model, graph, key)
+        finetuned = yield from self._finetune(dense, model, graph, curve, key)
+        points = self._measure(dense, graph, finetuned)
+        self.attempt.check()
+        results.save(
+            self.path / "result.json",
+            TrialResult(
+                number=self.spec.number,
+                uid=self.spec.uid,
+                params=self.spec.params,
+                state="complete",
+                dense=dense,
+                curve=curve,
+                points=points,
+                wall_seconds=self.wall_seconds,
+            ),
+        )
+        for stage in self.path.glob("finetune-*"):
+            shutil.rmtree(stage, ignore_errors=True)  # its points are in the artefacts
+
+    def _stage(self, name: str, key: str) -> Path:
+        return self.path / f"{name}-{key}"
+
+    def _regularize(self, model: nn.Module, dense_key: str) -> Generator[Progress, None, str]:
+        """Leaves the regularized network in ``model`` and returns the stage's key."""
+        config = self.config
+        settings = config.pipeline.regularize
+        key = stages.stage_key(
+            dense=dense_key,
+            regularizer=config.regularizer.model_dump(),
+            training=settings.model_dump(),
+        )
+        folder = self._stage("regularize", key)
+        output = stages.load_stage(folder)
+        if output is None:
+            checkpoints = self.bench.checkpoints(folder.with_name(f"{folder.name}.partial"))
+            seconds = 0.0
+            for epoch in self.bench.train(
+                model,
+                settings,
+                stage="regularize",
+                checkpoints=checkpoints,
+                penalty=self.bench.penalty(model),
+            ):
+                seconds = epoch.wall_seconds
+                yield to_progress("regularize", epoch, settings)
+            _check_finite(model)
+            info = {"wall_seconds": seconds}
+            stages.save_stage(folder, attempt=self.attempt, model=model, info=info)
+            checkpoints.clear()
+            output = stages.Output({}, info)
+        else:
+            model.load_state_dict(output.weights)
+        self.wall_seconds["regularize"] = output.info["wall_seconds"]
+        return key
+
+    def _curve(
+        self, model: nn.Module, graph: ChannelGraph, key: str
+    ) -> Generator[Progress, None, list[CurvePoint]]:
+        """Returns the curve of the regularized network; the network is left as it was."""
+        config = self.config
+        key = stages.stage_key(
+            regularized=key,
+            pruning=config.pruning.model_dump(),
+            curve=config.pipeline.curve.model_dump(),
+            threshold=self.spec.params.get("threshold"),
+        )
+        folder = self._stage("curve", key)
+        output = stages.load_stage(folder)
+        if output is None:
+            start = time.perf_counter()
+            points = yield from self._evaluate_curve(model, graph)
+            info = {
+                "points": [results.to_json(point) for point in points],
+                "wall_seconds": time.perf_counter() - start,
+            }
+            stages.save_stage(folder, attempt=self.attempt, model=None, info=info)
+            output = stages.Output({}, info)
+        self.wall_seconds["curve"] = output.info["wall_seconds"]
+        return [CurvePoint(**point) for point in output.info["points"]]
+
+    def _thresholds(self, model: nn.Module) -> list[float]:
+        if "threshold" in self.spec.params:
+            return [float(self.spec.params["threshold"])]
+        return threshold_grid(
+            model,
+            rule=self.config.pruning.rule,
+            granularity=self.config.pruning.granularity,
+            points=self.config.pipeline.curve.points,
+        )
+
+    def _masks(self, model: nn.Module, graph: ChannelGraph, threshold: float) -> Masks:
+        return make_masks(
+            model,
+            graph,
+            threshold=threshold,
+            rule=self.config.pruning.rule,
+            granularity=self.config.pruning.granularity,
+        )
+
+    def _evaluate_curve(
+        self, model: nn.Module, graph: ChannelGraph
+    ) -> Generator[Progress, None, list[CurvePoint]]:
+        thresholds = self._thresholds(model)
+        weights = copy.deepcopy(model.state_dict())
+        counts: list[torch.Tensor] = []
+        last = time.monotonic()
+        for index, threshold in enumerate(thresholds):
+            masks = self._masks(model, graph, threshold)
+            masks.apply_(model)
+            correct = count_correct(model, self.bench.validation, topk=self.bench.topk)
+            counts.append(torch.stack([correct, masks.nonzeros(), masks.macs()]))
+            model.load_state_dict(weights)
+            if time.monotonic() - last > 1:
+                last = time.monotonic()
+                yield Progress(
+                    stage="curve",
+                    epoch=index + 1,
+                    epochs=len(thresholds),
+                    metrics={},
+                    time=time.time(),
+                )
+        examples = self.bench.validation.num_examples
+        return [
+            CurvePoint(
+                threshold=threshold,
+                val_accuracy=correct / examples,
+                nonzeros=nonzeros,
+                macs=macs,
+            )
+            for threshold, (correct, nonzeros, macs) in zip(
+                thresholds, torch.stack(counts).tolist(), strict=True
+            )
+        ]
+
+    def _finetune(
+        self,
+        dense: Dense,
+        model: nn.Module,
+        graph: ChannelGraph,
+        curve: list[CurvePoint],
+        key: str,
+    ) -> Generator[Progress, None, list[_Finetuned]]:
+        """Finetunes the thresholds that settle the operating points, one after the other."""
+        floors = list(self.config.objective.floors(dense.val_accuracy).values())
+        reached: dict[int, float] = {}
+        finetuned: list[_Finetuned] = []
+        while len(finetuned) < self.config.pipeline.finetune.max_points:
+            index = next_threshold(curve, reached, floors)
+            if index is None:
+                break
+            one = yield from self._finetune_one(model, graph, curve[index], len(finetuned), key)
+            reached[index] = one.val_accuracy
+            finetuned.append(one)
+        return finetuned
+
+    def _finetune_one(
+        self, model: nn.Module, graph: ChannelGraph, point: CurvePoint, number: int, key: str
+    ) -> Generator[Progress, None, _Finetuned]:
+        settings = self.config.pipeline.finetune
+        training = settings.model_dump(exclude={"max_points"})
+        key = stages.stage_key(
+            regularized=key,
+            pruning=self.config.pruning.model_dump(),
+            threshold=point.threshold,
+            training=training,
+        )
+        folder = self._stage("finetune", key)
+        network = copy.deepcopy(model)
+        masks = self._masks(network, graph, point.threshold)
+        masks.apply_(network)
+        output = stages.load_stage(folder)
+        if output is None:
+            checkpoints = self.bench.checkpoints(folder.with_name(f"{folder.name}.partial"))
+            info = {"val_accuracy": point.val_accuracy, "wall_seconds": 0.0}
+            for epoch in self.bench.train(
+                network,
+                settings,
+                stage="finetune",
+                checkpoints=checkpoints,
+                masks=masks,
+                keep_best=True,
+            ):
+                info = {"val_accuracy": epoch.best_accuracy, "wall_seconds": epoch.wall_seconds}
+                yield to_progress("finetune", epoch, settings, point=number)
+            _check_finite(network)
+            stages.save_stage(folder, attempt=self.attempt, model=network, info=info)
+            checkpoints.clear()
+            output = stages.Output({}, info)
+        else:
+            network.load_state_dict(output.weights)
+        spent = self.wall_seconds.get("finetune", 0.0)
+        self.wall_seconds["finetune"] = spent + output.info["wall_seconds"]
+        return _Finetuned(
+            point.threshold, network, masks, point.val_accuracy, output.info["val_accuracy"]
+        )
+
+    def _measure(
+        self, dense: Dense, graph: ChannelGraph, finetuned: list[_Finetuned]
+    ) -> list[Point]:
+        """Measures every finetuned network and exports those on the trial's own front."""
+        start = time.perf_counter()
+        sizes = [int(one.masks.nonzeros()) for one in finetuned]
+        order = sorted(range(len(finetuned)), key=lambda i: -sizes[i])
+        measured: list[Measured] = []
+        for index, i in enumerate(order):
+            one = finetuned[i]
+            measured.append(
+                measure_point(
+                    one.model,
+                    graph,
+                    one.masks,
+                    self.bench,
+                    spec=self.spec,
+                    index=index,
+                    threshold=one.threshold,
+                    raw_val_accuracy=one.raw_val_accuracy,
+                    val_accuracy=one.val_accuracy,
+                )
+            )
+        objective = self.config.objective
+        front = Front.of(
+            [m.point for m in measured],
+            dense=dense,
+            sparsity=objective.sparsity,
+            floors=objective.floors(dense.val_accuracy),
+        )
+        for m in measured:
+            if m.point in front.points:
+                self.attempt.check()
+                export_point(self.folder, self.config, m, dense=dense, data=self.bench.data)
+        self.wall_seconds["measure"] = time.perf_counter() - start
+        return [m.point for m in measured]
+
+
+def _check_finite(model: nn.Module) -> None:
+    """Checks a trained network's weights, once a stage.
+
+    Raises:
+        TrialDiverged: One of them is NaN or infinite.
+    """
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise TrialDiverged(f"{name} holds NaN or infinite weights after training")

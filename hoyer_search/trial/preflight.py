@@ -1,0 +1,55 @@
+"""Checks of model and data together, before anything is started."""
+
+import torch
+
+from hoyer_search import models
+from hoyer_search.compression.layers import prunable_layers
+from hoyer_search.config import SweepConfig
+from hoyer_search.datasets import Splits, load
+from hoyer_search.datasets.splits import count, first_input
+from hoyer_search.errors import ConfigError, InputError, PluginError, unknown_name
+
+
+def load_checked(config: SweepConfig) -> Splits:
+    """Returns a sweep's data, after a forward pass of its model on the first example.
+
+    Raises:
+        InputError: The model or the data cannot be built or do not fit each other, layer names
+            are unknown, given weights do not fit, or GPUs are asked for where none is.
+    """
+    model = models.build(config.model.factory, config.model.arguments)
+    layers = prunable_layers(model)
+    for name in config.regularizer.layer_weights:
+        if name not in layers:
+            raise ConfigError(
+                "regularizer.layer_weights: " + unknown_name("prunable layer", name, layers)
+            )
+    if config.model.weights is not None:
+        models.apply_weights(model, models.load_weights(config.model.weights))
+    data = load(config)
+    example = first_input(data.train).unsqueeze(0)
+    try:
+        with torch.inference_mode():
+            output = model.eval()(example)
+    except Exception as error:
+        raise PluginError(
+            f"model {config.model.factory!r} raised {type(error).__name__} on the first example of "
+            f"{config.data.source!r}, of shape {tuple(example.shape)}: {error}"
+        ) from error
+    if not isinstance(output, torch.Tensor) or output.ndim != 2:
+        shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise PluginError(
+            f"model {config.model.factory!r} must return one score a class, shape (n, classes); "
+            f"it returned {shape}"
+        )
+    if len(data.classes) > output.shape[1]:
+        raise PluginError(
+            f"model {config.model.factory!r} has {output.shape[1]} outputs, but "
+            f"{config.data.source!r} has {len(data.classes)} classes"
+        )
+    if config.pipeline.regularize.batch_size > count(data.train):
+        raise InputError(
+            f"pipeline.regularize.batch_size is {config.pipeline.regularize.batch_size}, but there "
+            f"are only {count(data.train)} training examples"
+        )
+    return data

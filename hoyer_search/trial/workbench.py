@@ -1,0 +1,108 @@
+"""What every stage works with: device, threads, data and the network of one sweep."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hoyer_search import models
+from hoyer_search.compression.channels import ChannelGraph
+from hoyer_search.compression.layers import prunable_layers
+from hoyer_search.compression.masks import Masks
+from hoyer_search.config import SweepConfig, Training
+from hoyer_search.datasets import Splits
+from hoyer_search.hoyer import make_regularizer
+from hoyer_search.results import Progress
+from hoyer_search.trial.batches import make_batches
+from hoyer_search.trial.checkpoint import Checkpoints
+from hoyer_search.trial.training import Epoch, Penalty, derive_seed, train
+
+
+class Workbench:
+    """Device, threads, data and model of one process's work for a sweep."""
+
+    def __init__(self, config: SweepConfig, data: Splits) -> None:
+        torch.set_num_threads(max(1, int(config.resources.cpus)))
+        self.config, self.data = config, data
+        self.device = torch.device("cuda" if config.resources.gpus > 0 else "cpu")
+        cpus = config.resources.cpus
+        self.training = make_batches(data.train, self.device, cpus=cpus)
+        self.validation = make_batches(data.validation, self.device, cpus=cpus)
+        self.test = make_batches(data.test, self.device, cpus=cpus)
+        self.topk = 5 if config.objective.accuracy == "top5" else 1
+        self.example = torch.zeros((1, *data.input_shape), device=self.device)
+
+    def model(self) -> nn.Module:
+        """Returns the untrained network on the device, the same for the same seed."""
+        torch.manual_seed(derive_seed(self.config.seed, "weights"))
+        model = models.build(self.config.model.factory, self.config.model.arguments)
+        model = model.to(self.device)
+        if len(self.data.input_shape) == 3:
+            # Convolutions run faster in this layout, on CPUs and on GPUs.
+            model = model.to(memory_format=torch.channels_last)
+        return model
+
+    def graph(self, model: nn.Module) -> ChannelGraph:
+        """Returns the network's channels."""
+        return ChannelGraph.trace(model, self.example)
+
+    def penalty(self, model: nn.Module) -> Penalty:
+        """Returns the regularizer of Equations 7 and 8 on a network's prunable layers."""
+        settings = self.config.regularizer
+        layers = prunable_layers(model)
+        return Penalty(
+            make_regularizer(
+                settings.name,
+                filter_weight=settings.filter_weight,
+                channel_weight=settings.channel_weight,
+            ),
+            [layer.weight for layer in layers.values()],
+            [settings.layer_weights.get(name, 1.0) for name in layers],
+            settings.decay,
+        )
+
+    def checkpoints(self, folder: Path) -> Checkpoints:
+        """Returns the checkpoints of a stage."""
+        return Checkpoints(folder, every_minutes=self.config.pipeline.checkpoint_minutes)
+
+    def train(
+        self,
+        model: nn.Module,
+        settings: Training,
+        *,
+        stage: str,
+        checkpoints: Checkpoints,
+        penalty: Penalty | None = None,
+        masks: Masks | None = None,
+        keep_best: bool = False,
+    ) -> Iterator[Epoch]:
+        """Trains a network through a stage; see ``training.train``."""
+        return train(
+            model,
+            settings,
+            train_data=self.training,
+            val_data=self.validation,
+            topk=self.topk,
+            seed=derive_seed(self.config.seed, stage),
+            checkpoints=checkpoints,
+            penalty=penalty,
+            masks=masks,
+            keep_best=keep_best,
+        )
+
+
+def to_progress(stage: str, epoch: Epoch, settings: Training, point: int | None = None) -> Progress:
+    """Returns a finished epoch as the step that the driver and the journal see."""
+    metrics = {"loss": epoch.loss, "val_accuracy": epoch.val_accuracy}
+    if stage == "regularize":
+        metrics["penalty"] = epoch.penalty
+    return Progress(
+        stage=stage,
+        point=point,
+        epoch=epoch.epoch,
+        epochs=settings.epochs,
+        metrics=metrics,
+        time=time.time(),
+    )
