@@ -23,12 +23,12 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file so that readers see the old text or the new, and a crash keeps one of them."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file so that readers see the old one or the new, and a crash keeps one of them."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -36,6 +36,11 @@ def write_text(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file in UTF-8, atomically."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: object) -> None:
