@@ -1,0 +1,122 @@
+"""Magnitude thresholds: what survives one, and which ones to try."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from hoyer_search.compression.layers import prunable_layers
+
+Rule = Literal["std_ratio", "absolute"]
+Granularity = Literal["element", "structural"]
+
+DENSEST, SPARSEST = 0.99, 0.001  # share of the weights at the two ends of a grid
+
+
+def surviving(weight: Tensor, *, threshold: float, rule: Rule, granularity: Granularity) -> Tensor:
+    """Returns a mask of what survives a threshold in one layer. Never waits for the device.
+
+    An element survives when it is not zero and ``|w| >= threshold``, or ``threshold * std(w)``
+    (of the whole layer, ddof 0) under ``std_ratio``: the authors' rule. A filter (dim 0) or channel
+    (dim 1) dies when every element of it does; surviving ones stay whole, so that the mask is the
+    outer product of the two (Section 4.3 of the paper).
+
+    Args:
+        weight: A layer's weight, shape (rows, columns, ...). A NaN does not survive.
+        threshold: At least 0, in the unit of the rule.
+        rule: ``std_ratio`` or ``absolute``.
+        granularity: ``element`` or ``structural``.
+
+    Returns:
+        Zeros and ones in the weight's shape and dtype, on its device.
+    """
+    weight = weight.detach()
+    wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    cutoff = threshold * _unit(wide, rule)
+    smallest = torch.finfo(wide.dtype).tiny  # so that a zero never survives
+    alive = (wide.abs() >= cutoff.clamp(min=smallest)).to(weight.dtype)
+    if granularity == "element":
+        return alive
+    matrix = alive.flatten(2).amax(2) if alive.ndim > 2 else alive
+    outer = matrix.amax(1, keepdim=True) * matrix.amax(0, keepdim=True)
+    return outer.reshape(outer.shape + (1,) * (weight.ndim - 2)).expand(weight.shape)
+
+
+def threshold_grid(
+    model: nn.Module, *, rule: Rule, granularity: Granularity, points: int
+) -> list[float]:
+    """Returns thresholds that spread the number of surviving weights evenly in its logarithm.
+
+    They run from 99% of the nonzero weights to 0.1%, and end earlier where a layer would lose its
+    last weight: a network cut in two is of no use. The same weights give the same thresholds. The
+    cost is one sort of the weights.
+
+    Args:
+        model: A network with prunable layers.
+        rule: Unit of the thresholds.
+        granularity: Whether single weights or whole filters and channels survive.
+        points: Number of thresholds wanted, at least 1.
+
+    Returns:
+        Distinct rising thresholds: ``points`` of them, or fewer where single filters are too large
+        a step or magnitudes repeat; none if every weight is zero.
+    """
+    magnitudes = [_magnitudes(layer.weight, rule) for layer in prunable_layers(model).values()]
+    count = _element_survivors if granularity == "element" else _structural_survivors
+    candidates, survivors = count(magnitudes)
+    if len(candidates) == 0:
+        return []
+    whole = torch.stack([m.max() for m in magnitudes if m.max() > 0]).min()
+    useful = candidates <= whole
+    candidates, survivors = candidates[useful], survivors[useful].double()
+    most, least = DENSEST * survivors[0].item(), SPARSEST * survivors[0].item()
+    targets = torch.logspace(
+        math.log10(most),
+        math.log10(max(least, survivors[-1].item())),
+        points,
+        dtype=torch.float64,
+        device=candidates.device,
+    )
+    # Survivors fall as thresholds rise: the first candidate that leaves no more than the target.
+    places = torch.searchsorted(-survivors, -targets)
+    places = torch.unique(places.clamp(max=len(candidates) - 1))
+    # Halfway below the smallest survivor, so that rounding cannot move a weight across.
+    below = torch.where(places > 0, candidates[(places - 1).clamp(min=0)], 0.0)
+    return sorted(set(((below + candidates[places]) / 2).tolist()))
+
+
+def _unit(weight: Tensor, rule: Rule) -> Tensor:
+    return weight.std(correction=0) if rule == "std_ratio" else weight.new_ones(())
+
+
+def _magnitudes(weight: Tensor, rule: Rule) -> Tensor:
+    """Returns |w| in units of the rule, in double precision.
+
+    Of a constant layer, zeros are 0 and all else is infinite: it survives every ratio.
+    """
+    wide = weight.detach().double()
+    return torch.nan_to_num(wide.abs() / _unit(wide, rule), nan=0.0, posinf=torch.inf)
+
+
+def _element_survivors(magnitudes: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Returns distinct rising magnitudes, and how many weights are at least as large as each."""
+    pooled = torch.cat([m.flatten() for m in magnitudes])
+    values, counts = torch.unique(pooled[(pooled > 0) & pooled.isfinite()], return_counts=True)
+    return values, counts.flip(0).cumsum(0).flip(0)
+
+
+def _structural_survivors(magnitudes: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Returns distinct rising maxima of filters and channels, and the weights each leaves."""
+    maxima = [[m.flatten(1).amax(1), m.transpose(0, 1).flatten(1).amax(1)] for m in magnitudes]
+    pooled = torch.cat([group for pair in maxima for group in pair])
+    values = torch.unique(pooled[(pooled > 0) & pooled.isfinite()])
+    survivors = torch.zeros_like(values)
+    for magnitude, (rows, columns) in zip(magnitudes, maxima, strict=True):
+        kernel = magnitude[0, 0].numel()
+        survivors += _at_least(rows, values) * _at_least(columns, values) * kernel
+    return values, survivors
+
+
+def _at_least(maxima: Tensor, values: Tensor) -> Tensor:
+    return len(maxima) - torch.searchsorted(maxima.sort().values, values)

@@ -1,0 +1,59 @@
+"""Networks by name: the built-in aliases, and factories of the user."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from hoyer_search import plugins
+from hoyer_search.compression.layers import PRUNABLE_TYPES, prunable_layers
+from hoyer_search.errors import PluginError
+from hoyer_search.models.lenet import lenet_5, lenet_300_100
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "lenet_300_100": lenet_300_100,
+    "lenet_5": lenet_5,
+}
+
+
+def build(factory: str, arguments: dict[str, Any]) -> nn.Module:
+    """Returns a new network.
+
+    Args:
+        factory: Alias of ``MODELS``, or ``package.module:function``.
+        arguments: Keyword arguments of the factory.
+
+    Raises:
+        PluginError: The factory cannot be found, raises, returns something else than a module, or
+            its network has no prunable layer (the types of its layers are listed).
+    """
+    function = plugins.resolve(factory, kind="model factory", builtin=MODELS)
+    return call(function, arguments, name=factory)
+
+
+def call(factory: Callable[..., Any], arguments: dict[str, Any], *, name: str) -> nn.Module:
+    """Calls a factory and checks what it returns; ``name`` is for messages.
+
+    Raises:
+        PluginError: As in ``build``.
+    """
+    try:
+        model = factory(**arguments)
+    except Exception as error:
+        raise PluginError(
+            f"model factory {name!r} must return a network, but with arguments {arguments} it "
+            f"raised {type(error).__name__}: {error}. Mend the function or model.arguments"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise PluginError(
+            f"model factory {name!r} must return a torch.nn.Module, "
+            f"but it returned {type(model).__name__}"
+        )
+    if not prunable_layers(model):
+        found = sorted({type(m).__name__ for m in model.modules() if not list(m.children())})
+        wanted = ", ".join(t.__name__ for t in PRUNABLE_TYPES)
+        raise PluginError(
+            f"model factory {name!r} must return a network with a prunable layer ({wanted}), "
+            f"but its layers are: {', '.join(found)}"
+        )
+    return model

@@ -1,0 +1,33 @@
+import torch
+from torch import nn
+
+from hoyer_search.compression.layers import parameter_name, prunable_layers
+
+
+def test_prunable_layers_are_linear_and_convolutional_ones_in_order():
+    model = nn.Sequential(
+        nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.Conv2d(1, 2, 3), nn.Conv3d(1, 2, 3),
+        nn.Linear(4, 5), nn.LayerNorm(5), nn.Embedding(3, 4),
+    )  # fmt: skip
+    assert list(prunable_layers(model)) == ["0", "2", "3", "4"]
+
+
+def test_shared_modules_and_shared_weights_appear_once():
+    model = nn.Module()
+    model.first = nn.Linear(3, 3)
+    model.again = model.first
+    model.tied = nn.Linear(3, 3)
+    model.tied.weight = model.first.weight
+    assert list(prunable_layers(model)) == ["first"]
+
+
+def test_a_layer_with_a_computed_weight_is_left_out():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    nn.utils.parametrizations.weight_norm(model[1])
+    assert list(prunable_layers(model)) == ["0"]
+
+
+def test_a_lone_layer_has_the_empty_name():
+    layer = nn.Linear(2, 2)
+    assert list(prunable_layers(layer)) == [""]
+    assert torch.equal(layer.get_parameter(parameter_name("", "weight")), layer.weight)

@@ -1,0 +1,116 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_networks import seeded
+from torch import nn
+
+from hoyer_search.compression.thresholds import surviving, threshold_grid
+
+SEEDS = st.integers(0, 2**16)
+
+
+def random_weight(seed: int, shape: tuple[int, ...], dtype=torch.float64) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@given(SEEDS, st.floats(0, 4), st.sampled_from([(3, 4), (2, 3, 3), (4, 2, 3, 3), (1, 1)]))
+def test_std_ratio_is_the_numpy_rule_with_ddof_0(seed, threshold, shape):
+    weight = random_weight(seed, shape)
+    array = weight.numpy()
+    expected = np.abs(array) >= threshold * np.std(array)
+    mask = surviving(weight, threshold=threshold, rule="std_ratio", granularity="element")
+    # The two sum in different orders: weights within rounding of the cutoff may fall either way.
+    sure = ~np.isclose(np.abs(array), threshold * np.std(array), rtol=1e-12)
+    assert mask.dtype == weight.dtype
+    np.testing.assert_array_equal(mask.numpy()[sure], expected[sure])
+
+
+@given(SEEDS, st.floats(0, 3))
+def test_absolute_compares_the_weights_themselves(seed, threshold):
+    weight = random_weight(seed, (5, 6))
+    mask = surviving(weight, threshold=threshold, rule="absolute", granularity="element")
+    assert torch.equal(mask.bool(), weight.abs() >= threshold)
+
+
+@given(SEEDS, st.floats(0, 4), st.sampled_from([(4, 5), (3, 4, 2, 2)]))
+def test_a_group_dies_when_every_element_is_under_the_threshold(seed, threshold, shape):
+    weight = random_weight(seed, shape)
+    element = surviving(weight, threshold=threshold, rule="absolute", granularity="element")
+    structural = surviving(weight, threshold=threshold, rule="absolute", granularity="structural")
+    for row, column in itertools.product(range(shape[0]), range(shape[1])):
+        whole = bool(element[row].any()) and bool(element[:, column].any())
+        assert (structural[row, column] == float(whole)).all()
+
+
+@pytest.mark.parametrize("rule", ["std_ratio", "absolute"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_zeros_never_survive_and_masks_keep_the_dtype(rule, dtype):
+    weight = torch.tensor([[0.0, 0.5], [-0.5, 0.0]], dtype=dtype)
+    mask = surviving(weight, threshold=0.0, rule=rule, granularity="element")
+    assert mask.dtype == dtype
+    assert mask.tolist() == [[0, 1], [1, 0]]
+    dead = surviving(torch.zeros_like(weight), threshold=0.0, rule=rule, granularity="structural")
+    assert dead.count_nonzero() == 0
+
+
+def test_a_constant_layer_survives_every_ratio():
+    mask = surviving(torch.ones(2, 2), threshold=100.0, rule="std_ratio", granularity="element")
+    assert mask.all()
+
+
+@pytest.mark.parametrize("rule", ["std_ratio", "absolute"])
+def test_element_grid_spreads_survivors_evenly_in_the_logarithm(rule):
+    model = nn.Sequential(nn.Linear(100, 80), nn.ReLU(), nn.Linear(80, 60))
+    for index, layer in enumerate((model[0], model[2])):
+        layer.weight.data = random_weight(index, tuple(layer.weight.shape), torch.float32)
+    grid = threshold_grid(model, rule=rule, granularity="element", points=20)
+    assert grid == sorted(set(grid))
+    assert len(grid) == 20
+    survivors = np.array([
+        sum(
+            surviving(layer.weight, threshold=t, rule=rule, granularity="element").sum().item()
+            for layer in (model[0], model[2])
+        )
+        for t in grid
+    ])  # fmt: skip
+    total = 100 * 80 + 80 * 60
+    assert survivors[0] == pytest.approx(0.99 * total, rel=1e-3)
+    assert survivors[-1] == pytest.approx(0.001 * total, abs=10)
+    steps = np.diff(np.log(survivors))
+    assert (steps < 0).all()
+    assert steps[:10] == pytest.approx(steps[:10].mean(), rel=0.02)
+
+
+@pytest.mark.parametrize("granularity", ["element", "structural"])
+@pytest.mark.parametrize("name", ["lenet_300_100", "batch_norm", "residual"])
+def test_grid_is_deterministic_rising_and_leaves_every_layer_a_weight(name, granularity):
+    model, _ = seeded(name)
+    arguments = {"rule": "std_ratio", "granularity": granularity, "points": 12}
+    grid = threshold_grid(model, **arguments)
+    assert grid
+    assert len(grid) <= 12
+    assert grid == sorted(set(grid)) == threshold_grid(model, **arguments)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            mask = surviving(
+                parameter, threshold=grid[-1], rule="std_ratio", granularity=granularity
+            )
+            assert mask.any()
+
+
+def test_a_network_of_zeros_has_no_grid():
+    model = nn.Linear(3, 3)
+    nn.init.zeros_(model.weight)
+    for granularity in ("element", "structural"):
+        assert threshold_grid(model, rule="std_ratio", granularity=granularity, points=5) == []
+
+
+def test_repeated_magnitudes_give_fewer_thresholds():
+    model = nn.Linear(10, 10)
+    model.weight.data = torch.arange(100).reshape(10, 10).remainder(3).float()
+    grid = threshold_grid(model, rule="absolute", granularity="element", points=30)
+    assert grid == [1.5]
