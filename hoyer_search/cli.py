@@ -44,7 +44,7 @@ set_option = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="hoyer-search")
 def cli() -> None:
-    """Find the sparsest network at a given accuracy, with DeepHoyer regularizers.
+    r"""Find the sparsest network at a given accuracy, with DeepHoyer regularizers.
 
     \b
     hoyer-search run quickstart             a sweep on this machine, a few minutes
@@ -69,7 +69,7 @@ def run(
     address: str | None,
     settings: tuple[str, ...],
 ) -> None:
-    """Run a sweep: SPACE is a built-in search space or a YAML file.
+    r"""Run a sweep: SPACE is a built-in search space or a YAML file.
 
     \b
     hoyer-search run quickstart
@@ -102,7 +102,7 @@ def run(
 @tracking_option
 @address_option
 def resume(sweep_name: str, storage: Path, tracking_uri: str | None, address: str | None) -> None:
-    """Go on with an interrupted sweep, where every trial stopped.
+    r"""Go on with an interrupted sweep, where every trial stopped.
 
     \b
     hoyer-search resume quickstart-20261122-101500
@@ -130,7 +130,7 @@ def resume(sweep_name: str, storage: Path, tracking_uri: str | None, address: st
 @storage_option
 @json_option
 def show(sweep_name: str, storage: Path, as_json: bool) -> None:
-    """Print a sweep's state, its Pareto front and its operating points.
+    r"""Print a sweep's state, its Pareto front and its operating points.
 
     \b
     hoyer-search show quickstart-20261122-101500
@@ -162,7 +162,7 @@ def pull(
     storage: Path,
     as_json: bool,
 ) -> None:
-    """Copy a pruned network out of a sweep, into a folder of its own.
+    r"""Copy a pruned network out of a sweep, into a folder of its own.
 
     \b
     hoyer-search pull SWEEP --point B -o best/
@@ -192,7 +192,7 @@ def pull(
 @click.option("--data", "source", help="Data source, when it is not built in.")
 @json_option
 def evaluate(folder: Path, factory: str | None, source: str | None, as_json: bool) -> None:
-    """Measure a pulled network from scratch: accuracy, size, latency, exactness.
+    r"""Measure a pulled network from scratch: accuracy, size, latency, exactness.
 
     \b
     hoyer-search evaluate best/
@@ -215,7 +215,7 @@ def evaluate(folder: Path, factory: str | None, source: str | None, as_json: boo
 @tracking_option
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(storage: Path, tracking_uri: str | None, port: int) -> None:
-    """Open MLflow on the sweeps of a storage folder, on this machine only.
+    r"""Open MLflow on the sweeps of a storage folder, on this machine only.
 
     \b
     hoyer-search ui
@@ -230,7 +230,7 @@ def ui(storage: Path, tracking_uri: str | None, port: int) -> None:
 @cli.command("spaces")
 @json_option
 def list_spaces(as_json: bool) -> None:
-    """List the built-in search spaces.
+    r"""List the built-in search spaces.
 
     \b
     hoyer-search spaces
@@ -254,7 +254,7 @@ def list_spaces(as_json: bool) -> None:
 @set_option
 @json_option
 def plan(space: str, settings: tuple[str, ...], as_json: bool) -> None:
-    """Check a search space and estimate what its sweep will cost, without running it.
+    r"""Check a search space and estimate what its sweep will cost, without running it.
 
     \b
     hoyer-search plan lenet5-mnist-element

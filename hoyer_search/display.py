@@ -71,9 +71,8 @@ class Display:
             outcome = f"{len(best)} of its {len(result.points)} points are on the front"
         else:
             outcome = result.state
-        self._line(
-            f"trial {spec.number:>3} ended ({self._ended}/{self._trials}{self._time_left()}): {outcome}"
-        )
+        count = f"{self._ended}/{self._trials}{self._time_left()}"
+        self._line(f"trial {spec.number:>3} ended ({count}): {outcome}")
 
     def _line(self, text: str) -> None:
         if not self._console.is_terminal:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from typing_extensions import override
 
 from hoyer_search.datasets.splits import Examples, Source, count
 
@@ -45,12 +46,14 @@ class TensorBatches(Batches):
             self._inputs = torch.from_numpy(examples.inputs).to(device)
             self._labels = torch.from_numpy(examples.labels).to(device)
 
+    @override
     def shuffled(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(self.num_examples, generator=generator).to(self._labels.device)
         for index in order.split(batch_size):
             yield self._inputs.index_select(0, index), self._labels.index_select(0, index)
 
+    @override
     def in_order(self) -> Iterator[Batch]:
         return zip(
             self._inputs.split(EVALUATION_BATCH), self._labels.split(EVALUATION_BATCH), strict=True
@@ -64,10 +67,12 @@ class LoaderBatches(Batches):
         self.num_examples = count(dataset)
         self._dataset, self._device, self._workers = dataset, device, workers
 
+    @override
     def shuffled(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(seed)
         return self._batches(batch_size, shuffle=True, generator=generator)
 
+    @override
     def in_order(self) -> Iterator[Batch]:
         return self._batches(min(EVALUATION_BATCH, 250), shuffle=False, generator=None)
 

@@ -1,0 +1,43 @@
+# Every target sets up what it needs: a fresh machine with Python 3.11 and make is enough.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.stamp
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup sweep test check lint types imports coverage browser clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make or update the environment in .venv
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $(STAMP)
+
+sweep: $(STAMP) ## the main job: a real sweep on MNIST, its front in MLflow (about 4 minutes)
+	$(BIN)/hoyer-search run quickstart
+
+test: $(STAMP) ## all tests that need no GPU and no browser, with coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not gpu and not browser"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --skip-empty
+
+lint: $(STAMP) ## format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## static types
+	$(BIN)/mypy
+
+imports: $(STAMP) ## direction of imports
+	$(BIN)/lint-imports
+
+check: test lint types imports ## all that CI checks
+
+clean: ## remove the environment and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* dist
