@@ -1,0 +1,178 @@
+"""The Ray cluster a sweep runs on: one of its own on this machine, or one that exists."""
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import ray
+from ray._raylet import AuthenticationTokenLoader, Config
+
+from hoyer_search.config import Resources
+from hoyer_search.errors import ConfigError, ConnectionFailed
+
+CONNECT_SECONDS = 3.0
+
+# Tune prints no tables (verbose=0 alone leaves some), writes no log files a trial, checks no metrics
+# (no searcher of ours names one), leaves Ctrl-C alone (it would save its own state and return as if
+# all was well), and keeps no copies of its state. Trials run in the driver's working folder, from
+# which plugins are imported.
+_TUNE = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+
+
+def check_cluster(resources: Resources, *, address: str | None) -> None:
+    """Checks, before anything is created, that a sweep can run where it is meant to.
+
+    Args:
+        resources: What one trial gets.
+        address: ``HOST:PORT`` of a Ray cluster, None for this machine.
+
+    Raises:
+        ConnectionFailed: The address is not of that form, or nothing answers there within 3 s.
+        ConfigError: A trial wants more cores than this machine has.
+    """
+    if address is None:
+        if resources.cpus > num_cores():
+            raise ConfigError(
+                f"a trial must fit the machine: resources.cpus is {resources.cpus:g} and there "
+                f"are {num_cores()} cores; lower it, or give a cluster with --address"
+            )
+        return
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or "/" in host:
+        raise ConnectionFailed(
+            f"--address takes HOST:PORT of a Ray cluster, e.g. head:6379; got {address!r}"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionFailed(
+            f"no Ray cluster answers at {address}: {error}. Start one by `ray start --head`, or "
+            f"leave out --address to run on this machine"
+        ) from error
+
+
+@contextlib.contextmanager
+def cluster(address: str | None) -> Iterator[Path]:
+    """Connects this process to a Ray cluster while the block runs; yields a temporary folder.
+
+    Without an address Ray is started on this machine with all its cores, its files in the
+    temporary folder and a token of its own, which no one else can read: other users of the
+    machine or network cannot use it. It ends with the block, and also with the process, however
+    that ends. The environment is as before afterwards.
+
+    Raises:
+        ConnectionFailed: The cluster refuses the connection.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix="hs-", dir="/tmp"))
+    variables = dict(_TUNE)
+    if address is None:
+        variables |= {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+    try:
+        with _environment(variables):
+            _read_authentication()
+            try:
+                _start(temporary) if address is None else _connect(address)
+                yield temporary
+            finally:
+                ray.shutdown()
+    finally:
+        _read_authentication()
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def num_slots(resources: Resources) -> int:
+    """Returns how many trials run at once: as many as were asked for, or as the nodes have room.
+
+    Raises:
+        ConfigError: No node has room for one.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    slots = sum(_room(node, resources) for node in nodes)
+    if slots == 0:
+        largest = {
+            kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")
+        }
+        raise ConfigError(
+            f"a trial must fit a node: resources.cpus is {resources.cpus:g} and resources.gpus "
+            f"{resources.gpus:g}; the most a node has are {largest['CPU']:g} CPUs and "
+            f"{largest['GPU']:g} GPUs"
+        )
+    return slots if resources.workers is None else min(slots, resources.workers)
+
+
+def num_cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _room(node: Mapping[str, float], resources: Resources) -> int:
+    room = node.get("CPU", 0.0) / resources.cpus
+    if resources.gpus:
+        room = min(room, node.get("GPU", 0.0) / resources.gpus)
+    return int(room + 1e-9)
+
+
+def _start(folder: Path) -> None:
+    ray.init(
+        num_cpus=num_cores(),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+        _temp_dir=str(folder),
+        _node_ip_address="127.0.0.1",
+    )
+
+
+def _connect(address: str) -> None:
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            runtime_env={"env_vars": {"RAY_CHDIR_TO_TRIAL_DIR": "0"}},
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConnectionFailed(
+            f"the Ray cluster at {address} refuses the connection: {error}. Run on one of its "
+            f"nodes, with its Ray version and, where it asks for one, its RAY_AUTH_TOKEN"
+        ) from error
+
+
+def _read_authentication() -> None:
+    """Makes Ray see this process's environment: it reads mode and token once, when imported."""
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

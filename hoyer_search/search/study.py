@@ -1,0 +1,177 @@
+"""The Optuna study of a sweep: asked for trials and told their results, by the driver only."""
+
+import hashlib
+import uuid
+from collections import deque
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from hoyer_search import results, spaces
+from hoyer_search.config import SweepConfig
+from hoyer_search.results import TrialResult, TrialSpec, Value
+from hoyer_search.search.journal import open_journal
+from hoyer_search.search.objectives import CONSTRAINT, outcome
+from hoyer_search.search.parameters import num_settings, search_space, suggest
+from hoyer_search.search.samplers import make_sampler
+from hoyer_search.store import SweepFolder
+
+_IDENTITY = "hoyer_search:identity"
+_PRESET = "preset"
+
+
+class Study:
+    """A sweep's trials: which are to run, and how those that ran ended.
+
+    The study and the trials' folders may disagree after a crash; ``recover`` settles it. A trial
+    counts against the budget from the moment it is asked for, so that none is lost or run twice.
+    It is not safe for threads: all calls come from one at a time.
+    """
+
+    def __init__(self, folder: SweepFolder, config: SweepConfig, storage: BaseStorage) -> None:
+        self._folder = folder
+        self._config = config
+        self._storage = storage
+        self._space = search_space(config)
+        self._relaunch: deque[TrialSpec] = deque()
+        self._study = optuna.create_study(
+            study_name=folder.name,
+            storage=storage,
+            directions=["maximize"] * len(config.objective.points),
+            load_if_exists=True,
+        )
+        self._set_up()
+        self.recover()
+
+    @classmethod
+    def open(cls, folder: SweepFolder, config: SweepConfig) -> "Study":
+        """Opens the study in a sweep's folder, creates it when there is none, and recovers it.
+
+        The caller holds the sweep's lock.
+        """
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        return cls(folder, config, open_journal(folder.study_journal))
+
+    @property
+    def num_trials(self) -> int:
+        """Returns the budget: all trials of the study, at most the number of settings."""
+        return int(min(self._config.budget.trials, num_settings(self._space)))
+
+    @property
+    def num_left(self) -> int:
+        """Returns how many trials of the budget have not ended, whether or not they started."""
+        running = sum(trial.state == TrialState.RUNNING for trial in self._trials())
+        return max(self.num_trials - self.num_ended, running)
+
+    @property
+    def num_ended(self) -> int:
+        """Returns how many trials the study was told of."""
+        return sum(trial.state.is_finished() for trial in self._trials())
+
+    def ask(self) -> TrialSpec | None:
+        """Returns the next trial to run, None when the budget is spent.
+
+        Trials that were started and did not end come first, then presets, then suggestions. The
+        specification is on disk when it is returned.
+        """
+        if self._relaunch:
+            return self._relaunch.popleft()
+        if sum(trial.state != TrialState.WAITING for trial in self._trials()) >= self.num_trials:
+            return None
+        trial = self._study.ask()
+        suggest(trial, self._space)
+        return self._record(trial)
+
+    def tell(self, result: TrialResult) -> None:
+        """Records how a trial ended; telling it again changes nothing.
+
+        Every trial becomes COMPLETE with a constraint, also a failed one: GPSampler raises when
+        one has none, and learns nothing from FAIL, so that it would suggest the same again.
+        ``result.json`` says which trials failed.
+        """
+        trial = self._trial(result.number)
+        told = outcome(result, self._config.objective)
+        # A driver that died between the two writes has set the constraint already.
+        if CONSTRAINT not in trial.constraints:
+            trial.set_constraint(CONSTRAINT, told.violation)
+        self._study.tell(result.number, told.values, skip_if_finished=True)
+
+    def recover(self) -> None:
+        """Settles what an earlier run of the driver, or of Tune, left open.
+
+        Results that the study does not know are told; the other running trials will be asked for
+        again, under the same number and uid.
+        """
+        self._relaunch.clear()
+        asked = [t for t in self._trials() if t.state != TrialState.WAITING]
+        # A fresh one: a sampler that had run before the crash would suggest the same points again.
+        self._study.sampler = make_sampler(
+            self._config.sampler,
+            space=self._space,
+            seed=self._config.seed,
+            num_trials=self.num_trials,
+            num_existing=len(asked),
+        )
+        for frozen in asked:
+            if frozen.state != TrialState.RUNNING:
+                continue
+            result = self._folder.result(self._uid(frozen.number))
+            if result is None:
+                trial = self._trial(frozen.number)
+                suggest(trial, self._space)  # what a crash in the middle of `ask` left open
+                self._relaunch.append(self._record(trial))
+            else:
+                self.tell(result)
+
+    def _set_up(self) -> None:
+        """Gives a new study its identity and the presets; a crash in between is made good."""
+        if _IDENTITY not in self._study.user_attrs:
+            self._study.set_user_attr(_IDENTITY, uuid.uuid4().hex)
+        self._identity: str = self._study.user_attrs[_IDENTITY]
+        enqueued = sum(_PRESET in trial.user_attrs for trial in self._trials())
+        for index, params in enumerate(_presets(self._config)[enqueued:], start=enqueued):
+            self._study.enqueue_trial(params, user_attrs={_PRESET: index})
+
+    def _record(self, trial: Trial) -> TrialSpec:
+        """Returns a trial's specification, which is on disk then."""
+        uid = self._uid(trial.number)
+        path = self._folder.trial(uid) / "spec.json"
+        if path.is_file():
+            return results.load(TrialSpec, path)
+        trial.set_user_attr("uid", uid)
+        params = self._storage.get_trial(self._trial_id(trial.number)).params
+        spec = TrialSpec(
+            number=trial.number,
+            uid=uid,
+            params=params,
+            config=spaces.apply_params(self._config, params).model_dump(mode="json"),
+        )
+        self._folder.add_trial(spec)
+        return spec
+
+    def _uid(self, number: int) -> str:
+        """Returns a trial's id: the same whenever it is asked for, unlike that of other sweeps."""
+        text = f"{self._folder.name}\n{self._identity}\n{number}"
+        return f"{number:03d}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+    def _trial(self, number: int) -> Trial:
+        """Returns the live trial of a number; after a restart nothing else has it."""
+        return Trial(self._study, self._trial_id(number))
+
+    def _trial_id(self, number: int) -> int:
+        study_id = self._storage.get_study_id_from_name(self._study.study_name)
+        return self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+
+def _presets(config: SweepConfig) -> list[dict[str, Value]]:
+    """Returns the different settings to try first, without a threshold that a curve sweeps."""
+    presets: list[dict[str, Value]] = []
+    for preset in config.presets:
+        params = {n: v for n, v in preset.items() if n in config.search.dimensions}
+        if params and params not in presets:
+            presets.append(params)
+    return presets

@@ -1,0 +1,147 @@
+"""A trial as Ray Tune runs it: one step of ours is one step of Tune's."""
+
+import gc
+import math
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import ray
+from ray import tune
+
+from hoyer_search import results
+from hoyer_search.errors import TrialDiverged, TrialFenced
+from hoyer_search.results import Progress, TrialResult, TrialSpec
+from hoyer_search.search.failures import append_failure, record_failed
+from hoyer_search.store import SweepFolder
+
+RunTrial = Callable[[SweepFolder, TrialSpec, Any], Iterable[Progress]]
+
+MAX_FAILURES = 3
+"""Attempts of a trial that may raise before it counts as failed."""
+
+_METRIC = "metric/"
+
+
+class TrialTrainable(tune.Trainable):
+    """Runs trials one after another in one process, so that torch and the data are loaded once.
+
+    An exception in a trial is recorded in its folder and the trial is tried again in place, where
+    its finished stages are skipped; the third one, or divergence at once, makes it a failed trial
+    with a result. So Tune sees only lost workers and nodes as errors.
+    """
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        *,
+        folder: SweepFolder,
+        data: list[ray.ObjectRef[Any]],
+        run_trial: RunTrial,
+    ) -> None:
+        """Gets ready for the first trial.
+
+        Args:
+            config: ``{"uid": ...}`` of a trial whose ``spec.json`` is in the sweep's folder.
+            folder: The sweep, on storage that the driver and all nodes share.
+            data: Reference of the data in the object store, in a list so that Ray passes it on
+                as it is.
+            run_trial: Runs a trial, step by step; goes on where an earlier attempt stopped.
+        """
+        self._folder = folder
+        self._data = ray.get(data[0])
+        self._run_trial = run_trial
+        self._steps: Iterator[Progress] | None = None
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Gets ready for the next trial; returns True, which tells Tune that it worked."""
+        self._end()
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Returns the trial's next step as a report, or ``done`` and the state it ended in.
+
+        Raises:
+            TrialFenced: A newer attempt has the trial; this one leaves no trace.
+        """
+        while True:
+            try:
+                if self._steps is None:
+                    self._steps = iter(self._run_trial(self._folder, self._spec, self._data))
+                progress = next(self._steps, None)
+                if progress is not None:
+                    return to_report(progress)
+                result = self._result()
+            except TrialFenced:
+                raise
+            except Exception as error:
+                failed = self._fail(error)
+                if failed is None:
+                    continue
+                result = failed
+            return {"done": True, "state": result.state}
+
+    def cleanup(self) -> None:
+        """Ends a trial that was stopped half-way."""
+        self._end()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        path = self._folder.trial(config["uid"]) / "spec.json"
+        self._spec = results.load(TrialSpec, path)
+        self._steps = None
+
+    def _end(self) -> None:
+        """Frees what the trial held: a process that is used again would keep its GPU memory."""
+        self._steps = None
+        gc.collect()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _result(self) -> TrialResult:
+        result = self._folder.result(self._spec.uid)
+        if result is None:
+            raise RuntimeError(f"trial {self._spec.uid} ended without a result.json")
+        return result
+
+    def _fail(self, error: Exception) -> TrialResult | None:
+        """Records a failed attempt; returns the trial's result when it was the last."""
+        self._steps = None
+        text = "".join(traceback.format_exception(error))
+        failures = append_failure(self._folder, self._spec, text)
+        if failures < MAX_FAILURES and not isinstance(error, TrialDiverged):
+            return None
+        return record_failed(self._folder, self._spec, text)
+
+
+def to_report(progress: Progress) -> dict[str, float | int | str]:
+    """Returns a step as the flat dictionary that Tune passes on; ``from_report`` reads it back."""
+    report: dict[str, float | int | str] = {
+        "stage": progress.stage,
+        "epoch": progress.epoch,
+        "epochs": progress.epochs,
+        "unix_time": progress.time,
+        "point": math.nan if progress.point is None else progress.point,
+    }
+    return report | {_METRIC + name: value for name, value in progress.metrics.items()}
+
+
+def from_report(report: dict[str, Any]) -> Progress | None:
+    """Returns the step in a report of Tune, None when it is a trial's last report."""
+    if "stage" not in report:
+        return None
+    return Progress(
+        stage=report["stage"],
+        epoch=report["epoch"],
+        epochs=report["epochs"],
+        time=report["unix_time"],
+        point=None if math.isnan(report["point"]) else report["point"],
+        metrics={
+            name.removeprefix(_METRIC): value
+            for name, value in report.items()
+            if name.startswith(_METRIC)
+        },
+    )

@@ -1,0 +1,209 @@
+"""Runs a sweep on a Ray cluster until its budget is spent."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+
+from hoyer_search import files, results
+from hoyer_search.config import SweepConfig
+from hoyer_search.results import Event, TrialSpec
+from hoyer_search.search.cluster import check_cluster, cluster, num_slots
+from hoyer_search.search.pretraining import Pretrain, pretrain_remotely
+from hoyer_search.search.searcher import StudySearcher
+from hoyer_search.search.study import Study
+from hoyer_search.search.trainable import RunTrial, TrialTrainable, from_report
+from hoyer_search.store import SweepFolder
+
+log = logging.getLogger(__name__)
+
+OnEvent = Callable[[Event], None]
+
+MAX_LOST_WORKERS = 2
+"""How often a trial goes on after its worker or node was lost, before it counts as failed."""
+
+
+def run_search(
+    folder: SweepFolder,
+    *,
+    data: Any,
+    address: str | None = None,
+    on_event: OnEvent,
+    run_trial: RunTrial | None = None,
+    pretrain: Pretrain | None = None,
+) -> None:
+    """Runs a sweep from wherever it is until its budget is spent, then writes ``finished.json``.
+
+    The same call starts a sweep and goes on with it. Trials that were running when an earlier
+    call ended, in whatever way, are run first, under their number and uid.
+
+    Args:
+        folder: The sweep; the caller holds its lock.
+        data: What the trials train on, picklable; numpy arrays in it are shared, not copied.
+        address: ``HOST:PORT`` of a Ray cluster, None to start Ray on this machine.
+        on_event: Called in this thread with every step of pretraining (``spec`` is None), and
+            with every trial's start, steps and end. An end that an earlier call did not see comes
+            from ``folder.results()`` only. What it raises ends the search.
+        run_trial: Runs one trial; by default the pipeline of the paper.
+        pretrain: Trains the dense network; likewise.
+
+    Raises:
+        InputError: The sweep cannot run there; nothing was started.
+        KeyboardInterrupt: Ctrl-C; Ray is down and the sweep can be resumed.
+        Exception: What pretraining or ``on_event`` raised, or Ray again and again.
+    """
+    config = folder.config()
+    check_cluster(config.resources, address=address)
+    if run_trial is None or pretrain is None:
+        from hoyer_search.trial import pipeline
+
+        run_trial = run_trial or pipeline.run_trial
+        pretrain = pretrain or pipeline.pretrain
+    hours = config.budget.hours
+    deadline = None if hours is None else time.monotonic() + 3600 * hours
+    study = Study.open(folder, config)
+    if study.num_left:
+        (folder.path / "finished.json").unlink(missing_ok=True)
+        with cluster(address) as temporary:
+            search = _Search(folder, config, study, on_event, deadline, temporary)
+            search.run(data, run_trial, pretrain)
+    files.write_json(
+        folder.path / "finished.json",
+        {"trials": study.num_ended, "budget": study.num_trials},
+    )
+
+
+class _Search:
+    """One call of ``run_search`` on a running cluster."""
+
+    def __init__(
+        self,
+        folder: SweepFolder,
+        config: SweepConfig,
+        study: Study,
+        on_event: OnEvent,
+        deadline: float | None,
+        temporary: Path,
+    ) -> None:
+        self._folder = folder
+        self._config = config
+        self._study = study
+        self._on_event = on_event
+        self._deadline = deadline
+        self._temporary = temporary
+        self._event_error: Exception | None = None
+
+    def run(self, data: Any, run_trial: RunTrial, pretrain: Pretrain) -> None:
+        slots = num_slots(self._config.resources)
+        reference = ray.put(data)
+        for progress in pretrain_remotely(pretrain, self._folder, self._config, reference):
+            self._emit(Event(progress=progress))
+        trainable = tune.with_parameters(
+            TrialTrainable, folder=self._folder, data=[reference], run_trial=run_trial
+        )
+        while self._study.num_left and not self._late:
+            ended = self._study.num_ended
+            try:
+                self._fit(trainable, slots)
+            except Exception:
+                if self._event_error is not None:
+                    raise self._event_error from None
+                # A worker killed for memory and a full disk end Tune's whole run, not a trial.
+                self._study.recover()
+                if self._study.num_ended == ended:
+                    raise
+                log.warning("Ray Tune stopped and is started again", exc_info=True)
+            else:
+                self._study.recover()
+                if self._study.num_ended == ended and not self._late:
+                    raise RuntimeError("Ray Tune ended without running a trial")
+
+    def _emit(self, event: Event) -> None:
+        try:
+            self._on_event(event)
+        except Exception as error:
+            self._event_error = error  # Tune would hide it among its own
+            raise
+
+    @property
+    def _late(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
+
+    def _fit(self, trainable: type[tune.Trainable], slots: int) -> None:
+        """Runs Tune once, over what is left of the budget; the study is idle afterwards."""
+        resources = self._config.resources
+        searcher = StudySearcher(self._study, self._folder, slots=slots, deadline=self._deadline)
+        try:
+            tune.Tuner(
+                tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher, num_samples=self._study.num_left, reuse_actors=True
+                ),
+                run_config=tune.RunConfig(
+                    storage_path=str(self._temporary / "tune"),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                    failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
+                    callbacks=[_Events(self._folder, self._emit)],
+                    verbose=0,
+                ),
+            ).fit()
+        finally:
+            searcher.close()
+
+
+class _Events(tune.Callback):
+    """Turns what Tune says of its trials into events."""
+
+    def __init__(self, folder: SweepFolder, on_event: OnEvent) -> None:
+        self._folder = folder
+        self._on_event = on_event
+        self._specs: dict[str, TrialSpec] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns nothing: Tune pickles a copy of itself at the start, which is never read."""
+        return {}
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Announces a trial, once: Tune starts it anew when its worker was lost."""
+        self._spec(trial)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Passes a step on."""
+        progress = from_report(result)
+        if progress is not None:
+            self._on_event(Event(spec=self._spec(trial), progress=progress))
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Passes a trial's result on."""
+        self._end(trial)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Passes the result on of a trial whose worker was lost too often."""
+        self._end(trial)
+
+    def _end(self, trial: Trial) -> None:
+        spec = self._spec(trial)
+        result = self._folder.result(spec.uid)
+        if result is not None:
+            self._on_event(Event(spec=spec, result=result))
+
+    def _spec(self, trial: Trial) -> TrialSpec:
+        uid = trial.config["uid"]
+        if uid not in self._specs:
+            spec = results.load(TrialSpec, self._folder.trial(uid) / "spec.json")
+            self._specs[uid] = spec
+            self._on_event(Event(spec=spec))
+        return self._specs[uid]

@@ -1,0 +1,121 @@
+"""A pipeline that takes no time: results follow from the decay by a formula.
+
+Like the real one it is run step by step, skips what is done, and leaves a result.json behind. It
+notes every start and end of a trial in the sweep's folder, for tests to look at.
+"""
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hoyer_search import results
+from hoyer_search.config import SweepConfig
+from hoyer_search.errors import TrialDiverged
+from hoyer_search.results import Dense, Point, Progress, TrialResult, TrialSpec
+from hoyer_search.store import SweepFolder
+
+DENSE = Dense(
+    val_accuracy=0.98,
+    test_accuracy=0.98,
+    nonzeros=100_000,
+    macs=100_000,
+    parameters=100_100,
+    structure="300-100-10",
+    latency_ms=1.0,
+)
+
+
+def pretrain(folder: SweepFolder, config: SweepConfig, data: Any) -> Iterator[Progress]:
+    target = folder.pretrained("toy") / "dense.json"
+    if not target.is_file():
+        for epoch in (1, 2):
+            yield progress("pretrain", epoch)
+        target.parent.mkdir(exist_ok=True)
+        results.save(target, DENSE)
+
+
+def run_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progress]:
+    if folder.result(spec.uid) is not None:
+        return
+    note(folder, f"start {spec.uid} {os.getpid()}")
+    for epoch in (1, 2):
+        if isinstance(data, dict):
+            time.sleep(data.get("epoch_seconds", 0.0))
+        yield progress("regularize", epoch)
+    results.save(folder.trial(spec.uid) / "result.json", result(spec))
+    note(folder, f"end {spec.uid} {os.getpid()}")
+
+
+def run_troubled_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progress]:
+    """Trial 0 always raises, 1 raises once, 2 diverges, 3 loses its process once, 4 always."""
+    note(folder, f"start {spec.uid} {os.getpid()}")
+    yield progress("regularize", 1)
+    before = starts(folder, spec.uid)
+    if spec.number == 0 or (spec.number == 1 and before == 1):
+        raise ValueError(f"no luck with {spec.uid}")
+    if spec.number == 2:
+        raise TrialDiverged("the loss became nan")
+    if spec.number == 4 or (spec.number == 3 and before == 1):
+        os._exit(1)
+    yield from run_trial(folder, spec, data)
+
+
+def result(spec: TrialSpec, *, accuracies: tuple[float, ...] | None = None) -> TrialResult:
+    """Returns a result whose compression grows with the decay and whose accuracy falls."""
+    decades = math.log10(float(spec.params.get("decay", 1e-3))) + 5  # 0 to 2.5
+    accuracies = accuracies or (0.981 - 0.004 * decades, 0.975 - 0.02 * decades)
+    return TrialResult(
+        number=spec.number,
+        uid=spec.uid,
+        params=spec.params,
+        state="complete",
+        dense=DENSE,
+        points=[
+            point(spec, index=i, val_accuracy=a, nonzeros=int(100_000 / (2 + decades) / 4**i))
+            for i, a in enumerate(accuracies)
+        ],
+    )
+
+
+def point(spec: TrialSpec, *, index: int, val_accuracy: float, nonzeros: int) -> Point:
+    return Point(
+        trial=spec.number,
+        uid=spec.uid,
+        index=index,
+        params=spec.params,
+        threshold=0.02,
+        raw_val_accuracy=val_accuracy - 0.1,
+        val_accuracy=val_accuracy,
+        test_accuracy=val_accuracy,
+        nonzeros=nonzeros,
+        macs=nonzeros,
+        physical_macs=nonzeros,
+        parameters=nonzeros,
+        structure="30-10-10",
+        exactness=0.0,
+        latency_ms={"dense": 1.0, "shrunk": 0.5},
+        layers=[],
+    )
+
+
+def progress(stage: str, epoch: int) -> Progress:
+    return Progress(
+        stage=stage, epoch=epoch, epochs=2, metrics={"loss": 1.0 / epoch}, time=time.time()
+    )
+
+
+def note(folder: SweepFolder, text: str) -> None:
+    with (folder.path / "notes.txt").open("a") as file:
+        file.write(text + "\n")
+
+
+def starts(folder: SweepFolder, uid: str) -> int:
+    return sum(line.startswith(f"start {uid} ") for line in notes(folder.path))
+
+
+def notes(path: Path) -> list[str]:
+    file = path / "notes.txt"
+    return file.read_text().splitlines() if file.is_file() else []
