@@ -1,0 +1,93 @@
+"""The description of a sweep's run: what came out, where to look, how to fetch it. Markdown."""
+
+import math
+from collections.abc import Sequence
+
+from hoyer_search.config import SweepConfig
+from hoyer_search.front import Front
+from hoyer_search.results import TrialResult
+from hoyer_search.store import SweepFolder
+from hoyer_search.tracking import names
+
+MAX_ROWS = 25
+
+
+def sweep_note(
+    folder: SweepFolder,
+    config: SweepConfig,
+    *,
+    results: Sequence[TrialResult],
+    front: Front | None,
+    links: dict[str, str],
+) -> str:
+    """Returns the description of a sweep.
+
+    Args:
+        folder: Its folder.
+        config: Its configuration.
+        results: Results of the trials that ended.
+        front: Its front, None before the dense network is known.
+        links: Links to MLflow's pages by their text.
+    """
+    failed = sum(result.state == "failed" for result in results)
+    parts = [
+        config.description,
+        f"{len(results)} of {config.budget.trials} trials ended"
+        + (f", {failed} failed." if failed else "."),
+        " · ".join(f"[{text}]({link})" for text, link in links.items()),
+    ]
+    if config.protocol == "paper":
+        parts.append("**Chosen by test accuracy, as in the paper** (`protocol: paper`).")
+    if front is not None:
+        parts.append(_dense_line(front))
+        parts.append(_operating_points(front))
+        parts.append(_pull(folder, front))
+        parts.append(_front_table(front))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _dense_line(front: Front) -> str:
+    dense = front.dense
+    return (
+        f"Dense network: {dense.val_accuracy:.2%} on validation, {dense.test_accuracy:.2%} on "
+        f"test, {dense.nonzeros:,} weights, {dense.macs:,} MACs."
+    )
+
+
+def _operating_points(front: Front) -> str:
+    rows = [
+        "| Point | Floor | Accuracy | Test | Compression | Nonzeros | MACs | Structure |",
+        "|---|--:|--:|--:|--:|--:|--:|---|",
+    ]
+    for name, point in front.operating_points.items():
+        floor = f"{front.floors[name]:.2%}"
+        if point is None:
+            rows.append(f"| **{name}** | {floor} | none yet | | | | | |")
+            continue
+        rows.append(
+            f"| **{name}** | {floor} | {point.val_accuracy:.2%} | {point.test_accuracy:.2%} "
+            f"| {front.compression(point):.1f}x | {point.nonzeros:,} | {point.macs:,} "
+            f"| {point.structure} |"
+        )
+    return "\n".join(["### Operating points", "", *rows])
+
+
+def _pull(folder: SweepFolder, front: Front) -> str:
+    name = next((n for n, point in front.operating_points.items() if point is not None), None)
+    if name is None:
+        return "No network keeps the floor of any operating point yet."
+    return f"Fetch one:\n\n```\n{names.pull_command(folder, name)}\n```"
+
+
+def _front_table(front: Front) -> str:
+    if not front.points:
+        return ""
+    step = math.ceil(len(front.points) / MAX_ROWS)
+    rows = [
+        f"| #{p.trial:03d} | {p.val_accuracy:.2%} | {p.test_accuracy:.2%} "
+        f"| {front.compression(p):.1f}x | {p.nonzeros:,} | {p.macs:,} | {p.threshold:.3g} |"
+        for p in front.points[::step]
+    ]
+    title = "### Front" if step == 1 else f"### Front (every {step}th of {len(front.points)})"
+    head = "| Trial | Accuracy | Test | Compression | Nonzeros | MACs | Threshold |"
+    return "\n".join([title, "", head, "|---|--:|--:|--:|--:|--:|--:|", *rows])

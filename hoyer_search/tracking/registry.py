@@ -1,0 +1,108 @@
+"""Front points as LoggedModels and versions of a registered model."""
+
+from collections.abc import Mapping
+
+from hoyer_search.front import Front
+from hoyer_search.results import Point
+from hoyer_search.store import SweepFolder
+from hoyer_search.tracking import names, runs
+from hoyer_search.tracking.client import Client, Sample
+from hoyer_search.tracking.cursor import Cursor
+
+FLAVOR = {"loader_module": "hoyer_search.tracking.serving", "data": "artifact"}
+
+
+def register(
+    client: Client, folder: SweepFolder, front: Front, cursor: Cursor, identity: names.Identity
+) -> None:
+    """Registers every point of the front that is not yet, then points the aliases to the best.
+
+    Aliases are the operating points, ``knee``, and ``best``: the strictest operating point.
+    Points without an artefact folder are left out.
+    """
+    points = [point for point in front.points if folder.point(point.name).is_dir()]
+    if not points or cursor.experiment is None:
+        return
+    model = identity.registered_model
+    if any(point.name not in cursor.versions for point in points):
+        description = f"Smaller networks found by hoyer-search for {identity.task}"
+        client.registered_model(model, description=description)
+        cursor.versions |= _known_versions(client, identity)
+    for point in points:
+        if point.name not in cursor.versions and point.uid in cursor.trials:
+            cursor.versions[point.name] = _add(client, folder, front, point, cursor, identity)
+    _set_aliases(client, model, front, cursor)
+
+
+def aliases(front: Front) -> Mapping[str, Point]:
+    """Returns the point of each alias; operating points that nothing keeps are left out."""
+    kept = {
+        names.alias(name): point
+        for name, point in front.operating_points.items()
+        if point is not None
+    }
+    if front.knee is not None:
+        kept.setdefault("knee", front.knee)
+    if kept:
+        kept.setdefault("best", next(iter(kept.values())))
+    return kept
+
+
+def _known_versions(client: Client, identity: names.Identity) -> dict[str, str]:
+    return {
+        tags[names.POINT]: version
+        for version, tags in client.versions(identity.registered_model)
+        if tags.get(names.SWEEP_ID) == identity.sweep_id and names.POINT in tags
+    }
+
+
+def _set_aliases(client: Client, model: str, front: Front, cursor: Cursor) -> None:
+    for alias, point in aliases(front).items():
+        version = cursor.versions.get(point.name)
+        if version is not None and cursor.aliases.get(alias) != version:
+            client.set_alias(model, alias, version)
+            cursor.aliases[alias] = version
+
+
+def _add(
+    client: Client,
+    folder: SweepFolder,
+    front: Front,
+    point: Point,
+    cursor: Cursor,
+    identity: names.Identity,
+) -> str:
+    """Registers one point and returns its version."""
+    experiment, run_id = cursor.experiment or "", cursor.trials[point.uid].record.run_id
+    metrics = runs.point_metrics(point, front)
+    tags = identity.tags | {names.POINT: point.name}
+    model_id = client.find_model(experiment, tag=names.POINT, value=point.name)
+    if model_id is None:
+        model_id = client.log_model(
+            experiment,
+            run_id,
+            name=f"{identity.task}-{point.name}",
+            folder=folder.point(point.name),
+            tags=tags,
+            flavor=FLAVOR,
+        )
+        # Older than the run's own metrics, so that they stay the last of the run.
+        time = int((folder.trial(point.uid) / "spec.json").stat().st_mtime * 1000)
+        samples = [Sample(key, value, time) for key, value in metrics.items()]
+        client.log(run_id, samples=samples, model_id=model_id)
+    shown = ("accuracy", "test_accuracy", "nonzeros", "macs", "compression")
+    return client.create_version(
+        identity.registered_model,
+        model_id=model_id,
+        run_id=run_id,
+        tags=tags
+        | {"sweep": identity.sweep, "point": point.name, "structure": point.structure}
+        | {key: f"{metrics[key]:g}" if key != "nonzeros" else str(point.nonzeros) for key in shown}
+        | {"macs": str(point.macs)},
+        description=(
+            f"{front.compression(point):.1f}x smaller ({front.sparsity}) at "
+            f"{point.val_accuracy:.2%} validation accuracy ({point.test_accuracy:.2%} on test): "
+            f"{point.nonzeros:,} nonzero weights, {point.macs:,} MACs, structure "
+            f"{point.structure}. Trial {point.trial} of sweep {identity.sweep}."
+        ),
+    )

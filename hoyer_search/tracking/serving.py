@@ -1,0 +1,38 @@
+"""Loads a registered network for ``mlflow.pyfunc``, without unpickling anything."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Predictor:
+    """A shrunk network that MLflow can call.
+
+    Args:
+        model: The network, in evaluation mode.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def predict(self, model_input: Any, params: Any = None) -> npt.NDArray[np.float32]:
+        """Returns the network's outputs for a batch of inputs.
+
+        Args:
+            model_input: Array-like of the network's input shape, with a batch dimension first.
+            params: Ignored; part of MLflow's interface.
+        """
+        import torch
+
+        batch = torch.as_tensor(np.asarray(model_input, dtype=np.float32))
+        with torch.inference_mode():
+            output: npt.NDArray[np.float32] = self._model(batch).numpy()
+        return output
+
+
+def _load_pyfunc(path: str) -> Predictor:
+    """Returns the network of an artefact folder; MLflow calls this by its name."""
+    from hoyer_search.compression.artifact import load_artifact
+
+    return Predictor(load_artifact(path))

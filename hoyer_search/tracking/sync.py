@@ -1,0 +1,208 @@
+"""Uploads to MLflow whatever of a sweep's folder lies behind the cursor; idempotent."""
+
+import logging
+import time
+from dataclasses import dataclass
+from itertools import islice
+
+from filelock import FileLock
+
+from hoyer_search import files, results
+from hoyer_search.results import TrialResult, TrialSpec
+from hoyer_search.store import SweepFolder
+from hoyer_search.tracking import links, names, note, registry, report, runs, views
+from hoyer_search.tracking.client import Client, RecordGone, default_uri
+from hoyer_search.tracking.cursor import Cursor
+from hoyer_search.tracking.uploads import Uploads, mtime
+
+REPORT_SECONDS = 60.0
+"""Shortest time between two uploads of the report while a sweep runs."""
+
+_STATUS = {"running": "RUNNING", "finished": "FINISHED", "interrupted": "KILLED"}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a sync did.
+
+    Attributes:
+        link: Address of the sweep's front in MLflow.
+        samples: Values of metrics sent.
+        runs: Runs created.
+        versions: Versions of the registered model that the sweep has.
+    """
+
+    link: str
+    samples: int
+    runs: int
+    versions: int
+
+
+def sync(folder: SweepFolder, uri: str | None = None, *, running: bool | None = None) -> SyncReport:
+    """Brings MLflow up to date with a sweep's folder.
+
+    What MLflow has acknowledged is not sent again; what was deleted there is made again. Metrics
+    go in one batch a run. Front points are registered once the sweep does not run.
+
+    Args:
+        folder: The sweep's folder.
+        uri: Tracking URI; by default the database beside the sweep's folder.
+        running: Whether a driver runs the sweep; asked of the folder by default.
+
+    Raises:
+        ConnectionFailed: MLflow does not answer, or refuses. What was sent stays counted.
+        StorageError: The folder is damaged.
+    """
+    uri = uri or default_uri(folder.path.parent)
+    folder.tracking.mkdir(exist_ok=True)
+    with FileLock(folder.tracking / "sync.lock"):
+        client = Client(uri, artifacts=folder.path.parent / "mlartifacts")
+        now_running = folder.running if running is None else running
+        cursor = Cursor.load(folder.tracking / "cursor.json", uri=uri)
+        try:
+            return _Walk(client, folder, cursor, running=now_running).go()
+        except RecordGone as gone:
+            log.info("uploading sweep %s afresh: %s", folder.name, gone)
+            return _Walk(client, folder, Cursor.new(uri), running=now_running).go()
+
+
+def sweep_link(folder: SweepFolder, uri: str | None = None) -> str:
+    """Returns the address of a sweep's front in MLflow, or of MLflow before the first sync.
+
+    It asks nobody but the cursor. A local database has pages only while ``hoyer-search ui`` runs.
+    """
+    uri = uri or default_uri(folder.path.parent)
+    cursor = Cursor.load(folder.tracking / "cursor.json", uri=uri)
+    if cursor.experiment is None:
+        return links.page(uri)
+    identity = names.Identity.of(folder, folder.config())
+    key = views.front_key(identity.sweep_id)
+    return links.page(uri) + links.view(cursor.experiment, key, chart=True)
+
+
+class _Walk:
+    """One walk over a sweep's folder."""
+
+    def __init__(
+        self, client: Client, folder: SweepFolder, cursor: Cursor, *, running: bool
+    ) -> None:
+        self.client, self.folder, self.cursor = client, folder, cursor
+        self.config = folder.config()
+        self.identity = names.Identity.of(folder, self.config)
+        finished = (folder.path / "finished.json").is_file()
+        self.state = "running" if running else "finished" if finished else "interrupted"
+        self.specs = folder.specs()
+        self.results = folder.results()
+        self.front = folder.front()
+
+    def go(self) -> SyncReport:
+        """Uploads everything, and writes the cursor however far it came."""
+        try:
+            if self.cursor.experiment is None:
+                self.cursor.experiment = self.client.experiment(self.identity.experiment)
+            uploads = Uploads(self.client, self.cursor.experiment, self.identity)
+            self._set_views(self.cursor.experiment)
+            self._start_sweep(uploads)
+            ended = {result.uid: result for result in self.results}
+            for spec in self.specs:
+                self._trial(uploads, spec, ended.get(spec.uid))
+            if self.state != "running" and self.front is not None:
+                registry.register(self.client, self.folder, self.front, self.cursor, self.identity)
+            self._sweep(uploads, self.cursor.experiment)
+            self._report()
+        finally:
+            self.cursor.save(self.folder.tracking / "cursor.json")
+        return SyncReport(
+            link=sweep_link(self.folder, self.client.uri),
+            samples=uploads.samples,
+            runs=uploads.created,
+            versions=len(self.cursor.versions),
+        )
+
+    def _set_views(self, experiment: str) -> None:
+        tags = views.tags(
+            self.identity,
+            searched=runs.log_names(self.config),
+            points=self.config.objective.points,
+            created=mtime(self.folder.path / "sweep.yaml"),
+        )
+        if self.cursor.views != files.digest(tags):
+            self.client.tag_experiment(experiment, tags)
+            self.cursor.views = files.digest(tags)
+
+    def _start_sweep(self, uploads: Uploads) -> None:
+        if self.cursor.parent is None:
+            self.cursor.parent = uploads.run(
+                "",
+                name=self.folder.name,
+                tags=self._sweep_tags(),
+                start=mtime(self.folder.path / "sweep.yaml"),
+            )
+        self.parent = self.cursor.parent
+
+    def _sweep_tags(self) -> dict[str, str]:
+        return self.identity.tags | {names.KIND: "sweep", names.STATE: self.state}
+
+    def _trial(self, uploads: Uploads, spec: TrialSpec, result: TrialResult | None) -> None:
+        folder = self.folder.trial(spec.uid)
+        points = result.points if result else []
+        name = runs.trial_name(spec.number, points, self.front)
+        tags = runs.trial_tags(spec, result, self.front, self.identity)
+        if spec.uid not in self.cursor.trials:
+            self.cursor.trials[spec.uid] = uploads.run(
+                spec.uid,
+                name=name,
+                tags=tags | {names.PARENT: self.parent.record.run_id},
+                start=mtime(folder / "spec.json"),
+            )
+        run = self.cursor.trials[spec.uid]
+        status = runs.trial_status(result, running=self.state == "running")
+        # The status is sent last, so a run that has its final one has its curves too.
+        settled = run.record.status == status != "RUNNING"
+        lines = [] if settled else list(islice(self.folder.metrics(spec.uid), run.lines, None))
+        uploads.update(
+            run,
+            name=name,
+            tags=tags,
+            params=runs.trial_params(spec),
+            metrics=runs.trial_metrics(spec, result, self.front, self.config),
+            curves=[] if settled else runs.curves(lines, result, time=mtime(folder / "spec.json")),
+        )
+        run.lines += len(lines)
+        uploads.set_status(run, status, end=folder / "result.json")
+
+    def _sweep(self, uploads: Uploads, experiment: str) -> None:
+        front = views.front_key(self.identity.sweep_id)
+        pages = {
+            "Pareto front": links.view(experiment, front, chart=True),
+            "All trials": links.view(experiment, views.TRIALS, chart=False),
+            "Sweeps": links.view(experiment, views.SWEEPS, chart=False),
+        }
+        if self.cursor.versions:
+            pages["Registered networks"] = links.registered_model(self.identity.registered_model)
+        text = note.sweep_note(
+            self.folder, self.config, results=self.results, front=self.front, links=pages
+        )
+        uploads.update(
+            self.parent,
+            name=self.folder.name,
+            tags=self._sweep_tags() | {names.NOTE: text},
+            metrics=runs.sweep_metrics(self.results, self.front),
+            step=len(self.results),
+        )
+        end = self.folder.path / "finished.json"
+        uploads.set_status(self.parent, _STATUS[self.state], end=end)
+
+    def _report(self) -> None:
+        shown = files.digest([self.state, *map(results.to_json, self.results)])
+        paths = [self.folder.tracking / n for n in ("front.json", "front.png", "report.html")]
+        age = time.time() - (mtime(paths[-1]) / 1000 if paths[-1].exists() else 0.0)
+        if shown == self.cursor.report or (self.state == "running" and age < REPORT_SECONDS):
+            return
+        report.write_front_json(self.folder, paths[0])
+        report.write_front_png(self.folder, paths[1])
+        report.write_report(self.folder, paths[2], state=self.state)
+        self.client.upload(self.parent.record.run_id, paths)
+        self.cursor.report = shown

@@ -1,0 +1,112 @@
+"""The report's header and tables as HTML."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from hoyer_search.front import Front
+from hoyer_search.results import TrialResult
+from hoyer_search.store import SweepFolder
+from hoyer_search.tracking import names, runs
+from hoyer_search.tracking.series import short
+
+
+def header(folder: SweepFolder, state: str, front: Front | None) -> Iterator[str]:
+    """Yields the title, and one line each on the sweep and on the dense network."""
+    config, ended = folder.config(), folder.results()
+    failed = sum(result.state == "failed" for result in ended)
+    yield f"<h1>{escape(folder.name)}</h1>"
+    yield (
+        f'<p class="soft">{escape(config.description)}</p>'
+        f"<p>{escape(state.capitalize())}: {len(ended)} of {config.budget.trials} trials ended"
+        + (f", {failed} failed" if failed else "")
+        + f". Model <b>{escape(config.model.factory)}</b> on <b>{escape(config.data.source)}</b>, "
+        f"regularizer {escape(config.regularizer.name)}, {config.pruning.granularity} pruning.</p>"
+    )
+    if config.protocol == "paper":
+        yield '<p class="best">Chosen by test accuracy, as in the paper (protocol: paper).</p>'
+    if front is None:
+        yield "<p>The dense network is not trained yet.</p>"
+        return
+    dense = front.dense
+    yield (
+        f"<p>Dense network {escape(dense.structure)}: {dense.val_accuracy:.2%} on validation, "
+        f"{dense.test_accuracy:.2%} on test, {dense.nonzeros:,} weights, {dense.macs:,} MACs, "
+        f"{dense.latency_ms:.3g} ms.</p>"
+    )
+
+
+def operating_points(folder: SweepFolder, front: Front) -> str:
+    """Returns the table of the best network of each operating point."""
+    searched = list(folder.config().search.dimensions)
+    searched = [name for name in searched if name != "threshold"]
+    head = ["Point", "Floor", "Compression", "Validation", "Test", "Nonzeros", "MACs", "Latency"]
+    rows = []
+    for name, point in front.operating_points.items():
+        cells = [f"<b>{escape(name)}</b>", f"{front.floors[name]:.2%}"]
+        if point is None:
+            note = '<td class="soft left" colspan="20">no network keeps this floor yet</td>'
+            rows.append(_row(cells, after=note))
+            continue
+        cells += [
+            f'<span class="best">{front.compression(point):.1f}x</span>',
+            f"{point.val_accuracy:.2%}",
+            f"{point.test_accuracy:.2%}",
+            f"{point.nonzeros:,}",
+            f"{point.macs:,}",
+            f"{point.latency_ms['shrunk']:.3g} ms",
+            escape(point.structure),
+            short(point.threshold),
+            *(escape(short(point.params[p])) if p in point.params else "" for p in searched),
+            f"<code>{escape(names.pull_command(folder, name))}</code>",
+        ]
+        rows.append(_row(cells))
+    return _table([*head, "Structure", "Threshold", *searched, "Fetch it"], rows)
+
+
+def trials(folder: SweepFolder, ended: Sequence[TrialResult], front: Front | None) -> str:
+    """Returns the table of all trials, and the tracebacks of those that failed."""
+    if not folder.specs():
+        return '<p class="soft">No trial has started yet.</p>'
+    done = {result.uid: result for result in ended}
+    members = {point.name for point in front.points} if front else set()
+    searched = list(folder.config().search.dimensions)
+    rows = []
+    for spec in folder.specs():
+        result = done.get(spec.uid)
+        points = result.points if result else []
+        best = runs.shown_point(points, front) if front else None
+        count = sum(point.name in members for point in points)
+        cells = [f"#{spec.number:03d}", result.state if result else "not ended"]
+        cells += [escape(short(spec.params[p])) if p in spec.params else "" for p in searched]
+        if best is not None and front is not None:
+            cells += [f"{front.compression(best):.1f}x", f"{best.val_accuracy:.2%}"]
+            cells += [f"{best.test_accuracy:.2%}", f"{best.nonzeros:,}", f"{best.macs:,}"]
+        else:
+            cells += [""] * 5
+        seconds = sum(result.wall_seconds.values()) if result else 0.0
+        cells += [f'<span class="best">{count}</span>' if count else "0", f"{seconds / 60:.1f}"]
+        rows.append(_row(cells))
+    head = ["Trial", "State", *searched, "Compression", "Validation", "Test", "Nonzeros", "MACs"]
+    return _table([*head, "On the front", "Minutes"], rows) + "".join(_failures(ended))
+
+
+def _failures(ended: Sequence[TrialResult]) -> Iterator[str]:
+    for result in ended:
+        if result.error:
+            last = result.error.strip().splitlines()[-1]
+            yield (
+                f"<details><summary>Trial {result.number} failed: {escape(last)}</summary>"
+                f"<pre>{escape(result.error)}</pre></details>"
+            )
+
+
+def _row(cells: Sequence[str], *, after: str = "") -> str:
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + after + "</tr>"
+
+
+def _table(head: Sequence[str], rows: Sequence[str]) -> str:
+    heads = "".join(f"<th>{escape(name)}</th>" for name in head)
+    return (
+        f'<div class="scroll"><table><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
