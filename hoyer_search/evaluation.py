@@ -58,7 +58,7 @@ def evaluate_artifact(
         "macs": int(masks.macs()),
         "physical_macs": measure.physical_macs(shrunk, example),
         "parameters": measure.num_parameters(shrunk),
-        "structure": measure.structure(masks, graph),
+        "structure": measure.structure(masks),
         "exactness": exactness(masked, shrunk, architecture.input_shape),
         "latency_ms": latency,
         "bytes": (path / "model.safetensors").stat().st_size,

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from hoyer_search.compression.layers import prunable_layers
-from hoyer_search.compression.masks import Masks
+from hoyer_search.compression.masks import masks_from_zeros
 from hoyer_search.compression.measure import layer_results, num_parameters, structure
 from hoyer_search.config import SweepConfig, Training
 from hoyer_search.trial.preflight import load_checked
@@ -30,15 +30,15 @@ def plan_sweep(config: SweepConfig) -> dict[str, Any]:
     bench = Workbench(config, load_checked(config))
     model = bench.model()
     graph = bench.graph(model)
-    masks = Masks.ones(model, graph)
-    layers = layer_results(masks, graph)
+    masks = masks_from_zeros(model, graph)
+    layers = layer_results(masks)
     shapes = {name: list(layer.weight.shape) for name, layer in prunable_layers(model).items()}
     workers = config.resources.workers or max(1, int((os.cpu_count() or 1) / config.resources.cpus))
     workers = min(workers, config.budget.trials)
     hours = _hours(bench, workers)
     return {
         "space": config.name,
-        "structure": structure(masks, graph),
+        "structure": structure(masks),
         "parameters": num_parameters(model),
         "weights": int(masks.nonzeros()),
         "macs": int(masks.macs()),

@@ -7,7 +7,7 @@ from torch import nn
 from hoyer_search.compression import measure as compression
 from hoyer_search.compression.channels import ChannelGraph
 from hoyer_search.compression.latency import measure_latency
-from hoyer_search.compression.masks import Masks
+from hoyer_search.compression.masks import Masks, masks_from_zeros
 from hoyer_search.compression.shrink import ShrinkReport, exactness, shrink
 from hoyer_search.results import Dense, Point, TrialSpec
 from hoyer_search.trial.training import evaluate
@@ -26,14 +26,14 @@ class Measured:
 def measure_dense(model: nn.Module, bench: Workbench) -> Dense:
     """Returns the record of the dense network."""
     graph = bench.graph(model)
-    masks = Masks.ones(model, graph)
+    masks = masks_from_zeros(model, graph)
     return Dense(
         val_accuracy=evaluate(model, bench.validation, topk=bench.topk),
         test_accuracy=evaluate(model, bench.test, topk=bench.topk),
         nonzeros=int(masks.nonzeros()),
         macs=int(masks.macs()),
         parameters=compression.num_parameters(model),
-        structure=compression.structure(masks, graph),
+        structure=compression.structure(masks),
         latency_ms=measure_latency({"dense": model}, bench.example)["dense"],
     )
 
@@ -81,9 +81,9 @@ def measure_point(
         macs=int(masks.macs()),
         physical_macs=compression.physical_macs(shrunk, bench.example),
         parameters=compression.num_parameters(shrunk),
-        structure=compression.structure(masks, graph),
+        structure=compression.structure(masks),
         exactness=exactness(model, shrunk, bench.data.input_shape),
         latency_ms={"dense": latency["dense"], "shrunk": latency["shrunk"]},
-        layers=compression.layer_results(masks, graph),
+        layers=compression.layer_results(masks),
     )
     return Measured(point, shrunk, report)

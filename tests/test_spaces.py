@@ -1,0 +1,178 @@
+"""Search spaces: strict YAML, messages with file, line and field, and the built-in ones."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoyer_search import spaces, strict_yaml
+from hoyer_search.config import Choices, Range, SweepConfig
+from hoyer_search.errors import ConfigError
+from hoyer_search.store import dump_yaml
+
+MINIMAL = """\
+name: tiny
+model: {factory: lenet_300_100}
+data: {source: mnist}
+pipeline:
+  pretrain: {epochs: 1}
+  regularize: {epochs: 1}
+  finetune: {epochs: 1}
+search:
+  decay: {low: 1e-5, high: 1e-3, log: true}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_space(text: str) -> str:
+        path = tmp_path / "space.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return write_space
+
+
+@pytest.mark.parametrize("name", sorted(spaces.builtin()))
+def test_builtin_spaces_are_valid_and_survive_a_round_trip(name, write):
+    config = spaces.load(name)
+    assert config.name == name
+    assert config.description
+    assert config.presets, "the paper's settings are tried first"
+    assert spaces.load(write(dump_yaml(config))) == config
+
+
+def test_a_minimal_space_takes_defaults_and_yaml_1_2_numbers(write):
+    config = spaces.load(write(MINIMAL))
+    assert config.search.decay == Range(low=1e-5, high=1e-3, log=True)
+    assert list(config.objective.points) == ["A", "B", "C", "D"]
+    assert config.budget.trials == 20
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("epochs: 1}", "epoch: 1}", r"space.yaml:5: unknown key 'epoch': did you mean 'epochs'\?"),
+        ("name: tiny", "nam: tiny", r"space.yaml:1: unknown key 'nam': did you mean 'name'\?"),
+        ("epochs: 1}", "epochs: two}", r"space.yaml:5: pipeline.pretrain.epochs: .*integer.*'two'"),
+        ("low: 1e-5", "low: 1e-2", r"space.yaml:9: search.decay: low must be less than high"),
+        ("low: 1e-5", "low: -1e-5", r"space.yaml:9: search.decay: low must be above 0"),
+        ("low: 1e-5", "low: .nan", r"space.yaml:9: search.decay.low: .*finite number"),
+        ("log: true", "log: yes", r"space.yaml:9: search.decay.log: .*boolean, got 'yes'"),
+        ("name: tiny", "name: ../x", r"space.yaml:1: name: "),
+        ("name: tiny", "name: tiny\nname: b", r"space.yaml:2: key 'name' stands twice"),
+        ("name: tiny", "name: &a tiny", r"space.yaml:1: anchors and aliases are not allowed"),
+        ("name: tiny", "name: !!python/name:os.system x", r"space.yaml:1: .*not allowed"),
+        ("name: tiny", "name: [", r"space.yaml:\d+: not valid YAML"),
+        (
+            "name: tiny",
+            "name: tiny\nbudget: {trials: 0}",
+            r"space.yaml:2: budget.trials: .*, got 0",
+        ),
+        ("name: tiny", "name: tiny\nsampler: bo", r"space.yaml:2: sampler: .*'tpe'.*, got 'bo'"),
+        ("name: tiny", "name: tiny\npresets: [{decay: 1}]", r"decay = 1 is outside its range"),
+        ("name: tiny", "name: tiny\npresets: [{lr: 1}]", r"'lr' is not searched"),
+        (
+            "  decay: {",
+            "  pipeline.finetune.lrr: {low: 1, high: 2}\n  decay: {",
+            r"space.yaml:9: search.pipeline.finetune.lrr.*did you mean 'lr'",
+        ),
+        (
+            "  decay: {",
+            "  regularizer.name: {choices: [l1, l3]}\n  decay: {",
+            r"space.yaml:9: search.regularizer.name = 'l3'",
+        ),
+        (
+            "name: tiny",
+            "name: tiny\nregularizer: {name: group_hs}",
+            r"set pruning.granularity to structural",
+        ),
+    ],
+)
+def test_errors_name_file_line_and_field(write, old, new, message):
+    with pytest.raises(ConfigError, match=message):
+        spaces.load(write(MINIMAL.replace(old, new, 1)))
+
+
+def test_an_empty_or_scalar_file_is_no_space(write):
+    for text in ("", "just text", "- a\n- b"):
+        with pytest.raises(ConfigError, match="must be a mapping"):
+            spaces.load(write(text))
+
+
+def test_depth_and_size_are_bounded():
+    with pytest.raises(ConfigError, match="nested deeper"):
+        strict_yaml.parse("[" * 40 + "]" * 40, source="deep.yaml")
+    with pytest.raises(ConfigError, match="at most"):
+        strict_yaml.parse("a: " + "x" * 300_000, source="large.yaml")
+
+
+def test_unknown_spaces_list_the_known_ones():
+    with pytest.raises(ConfigError, match="did you mean 'quickstart'"):
+        spaces.load("quickstrat")
+    with pytest.raises(ConfigError, match="no such file"):
+        spaces.load("missing/space.yaml")
+
+
+def test_overrides_are_read_as_yaml_and_blamed_by_their_path():
+    pairs = ["budget.trials=6", "search.decay.low=2e-5", "sampler=tpe", "objective.points={A: 0.1}"]
+    overrides = dict(map(spaces.parse_override, pairs))
+    config = spaces.load("quickstart", overrides=overrides)
+    assert config.budget.trials == 6
+    assert config.search.decay.low == 2e-5
+    assert config.sampler == "tpe"
+    assert config.objective.points == {"A": 0.1}
+    with pytest.raises(ConfigError, match=r"--set budget.trails: unknown key 'trails'"):
+        spaces.load("quickstart", overrides={"budget.trails": 6})
+    with pytest.raises(ConfigError, match="PATH=VALUE"):
+        spaces.parse_override("budget.trials")
+
+
+def test_a_searched_path_may_be_overridden_as_a_whole_or_in_part():
+    config = spaces.load(
+        "lenet300-mnist-structural",
+        overrides={
+            "search.pipeline.regularize.lr": {"low": 1e-4, "high": 1e-2, "log": True},
+            "search.threshold": {"low": 0.01, "high": 1.0, "log": True},
+        },
+    )
+    assert list(config.search.dimensions) == [
+        "decay",
+        "threshold",
+        "regularizer.channel_weight",
+        "pipeline.regularize.lr",
+    ]
+
+
+def test_params_fill_the_configuration_of_a_trial():
+    config = spaces.load(
+        "quickstart",
+        overrides={
+            "search.pipeline.regularize.epochs": {"low": 2, "high": 9},
+            "search.regularizer.name": {"choices": ["hoyer", "hoyer_square"]},
+        },
+    )
+    assert spaces.integer_parameters(config) == {"pipeline.regularize.epochs"}
+    assert isinstance(config.search.dimensions["regularizer.name"], Choices)
+    trial = spaces.apply_params(
+        config,
+        {"decay": 1e-3, "pipeline.regularize.epochs": 3, "regularizer.name": "hoyer"},
+    )
+    assert trial.regularizer.decay == 1e-3
+    assert trial.regularizer.name == "hoyer"
+    assert trial.pipeline.regularize.epochs == 3
+    assert SweepConfig.model_validate(trial.model_dump(mode="json")) == trial
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_parsed_or_refused_cleanly(text):
+    try:
+        strict_yaml.parse(text, source="any.yaml")
+    except ConfigError as error:
+        assert "any.yaml" in str(error)
+
+
+def test_floors_are_drops_or_absolute():
+    config = spaces.load(
+        "quickstart", overrides={"objective.points": {"A": 0.0, "Z": {"floor": 0.9}}}
+    )
+    assert config.objective.floors(0.98) == {"A": 0.98, "Z": 0.9}
