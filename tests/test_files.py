@@ -6,9 +6,13 @@ from hoyer_search import files
 
 
 def test_a_failed_directory_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError, match="stop"), files.new_directory(tmp_path / "out") as folder:
-        (folder / "half").write_text("x")
-        raise RuntimeError("stop")
+    def write_half() -> None:
+        with files.new_directory(tmp_path / "out") as folder:
+            (folder / "half").write_text("x")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        write_half()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,0 +1,85 @@
+"""Small networks and data for tests, named by import path as a user's own are."""
+
+import torch
+from torch import Tensor, nn
+
+from hoyer_search.datasets import Data
+
+
+def blobs(examples: int = 600, classes: int = 4, noise: float = 1.0) -> Data:
+    """Returns images of shape (1, 6, 6): a pattern of each class, and noise."""
+    generator = torch.Generator().manual_seed(7)
+    patterns = torch.randn(classes, 1, 6, 6, generator=generator)
+
+    def draw(number: int) -> tuple[Tensor, Tensor]:
+        labels = torch.randint(classes, (number,), generator=generator)
+        return patterns[labels] + noise * torch.randn(number, 1, 6, 6, generator=generator), labels
+
+    return Data(train=draw(examples), test=draw(examples // 2), mean=[0.0], std=[1.0])
+
+
+def mlp(width: int = 16) -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(36, width),
+        nn.ReLU(),
+        nn.Linear(width, 8),
+        nn.ReLU(),
+        nn.Linear(8, 4),
+    )
+
+
+def cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.1),
+        nn.Linear(8, 4),
+    )
+
+
+def diverging() -> nn.Module:
+    """Returns a network whose outputs soon become infinite."""
+
+    class Exploding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(36, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out = self.fc(x.flatten(1))
+            return out * torch.inf if self.training else out
+
+    return Exploding()
+
+
+def no_layers() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.ReLU())
+
+
+def nothing() -> None:
+    return None
+
+
+SPACE = """\
+name: toy
+model: {factory: "toys:mlp"}
+data: {source: "toys:blobs", validation: 200}
+regularizer: {name: hoyer_square}
+pipeline:
+  pretrain: {epochs: 3, lr: 1.0e-2, batch_size: 50}
+  regularize: {epochs: 4, lr: 1.0e-2, batch_size: 50}
+  curve: {points: 12}
+  finetune: {epochs: 2, lr: 1.0e-2, batch_size: 50, max_points: 2}
+  checkpoint_minutes: 1.0e-9
+search:
+  decay: {low: 1.0e-4, high: 1.0e-1, log: true}
+objective: {points: {A: 0.0, B: 0.05, C: 0.3}}
+budget: {trials: 3}
+resources: {cpus: 1, workers: 2}
+"""
