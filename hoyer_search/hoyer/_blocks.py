@@ -16,7 +16,7 @@ def compute_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
 
 
 def row_blocks(tensor: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """Returns views of a tensor, split along its first dimension and detached from autograd.
+    """Returns views of a tensor, split along its first dimension.
 
     Equal shapes give equal blocks, so a weight and its gradient can be walked together. Other
     devices than the CPU get one block: there a launch costs more than a pass over memory.
@@ -25,7 +25,6 @@ def row_blocks(tensor: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
         tensor: Any shape with at least one dimension.
         dtype: The type its elements will have in temporaries.
     """
-    tensor = tensor.detach()
     num_bytes = tensor.numel() * dtype.itemsize
     if tensor.device.type != "cpu" or num_bytes <= BLOCK_BYTES:
         return (tensor,)

@@ -71,8 +71,8 @@ def add_group_gradient_(
     """
     dtype = compute_dtype([weight])
     factor = limited(factor, dtype)
-    kernel_size = weight[0, 0].numel()
-    columns = limited(channels, dtype).repeat_interleave(kernel_size)
+    kernel_size = weight.shape[2:].numel()
+    columns = limited(channels, dtype).unsqueeze(1).expand(-1, kernel_size).flatten()
     blocks = row_blocks(weight, dtype)
     rows = torch.split(limited(filters, dtype).unsqueeze(1), [len(block) for block in blocks])
     for block, target, row in zip(blocks, row_blocks(grad, dtype), rows, strict=True):

@@ -37,7 +37,7 @@ def absolute_and_square_sums(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]
             sums.append(total)
             square_sums.append(torch.dot(shares, shares))
     l1 = torch.stack(sums).double()
-    l2_squared = torch.stack(square_sums).double() * l1.clamp_min(tiny).square_()
+    l2_squared = torch.stack(square_sums) * l1.clamp_min(tiny).square_()
     return per_layer(l1, counts), per_layer(l2_squared, counts)
 
 
@@ -54,9 +54,9 @@ def add_hoyer_gradients_(
             below which gradient descent shrinks a weight.
     """
     dtype = compute_dtype(weights)
-    layers = zip(weights, grads, limited(factors, dtype), limited(-slopes, dtype), strict=True)
-    for weight, grad, factor, slope in layers:
+    factors, slopes = limited(torch.stack([factors, -slopes]), dtype).unbind()
+    for weight, grad, factor, slope in zip(weights, grads, factors, slopes, strict=True):
         pairs = zip(row_blocks(weight, dtype), row_blocks(grad, dtype), strict=True)
         for block, target in pairs:
-            direction = block.to(dtype).sign().addcmul_(block, slope)
-            add_product_(target, direction, factor)
+            block = block.to(dtype)
+            add_product_(target, block.sign().addcmul_(block, slope), factor)

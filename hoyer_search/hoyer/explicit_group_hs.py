@@ -95,7 +95,7 @@ class ExplicitGroupHS(Regularizer):
 
 
 def _flat(weight: Tensor) -> Tensor:
-    return weight.detach().flatten().double()
+    return weight.flatten().double()
 
 
 def _check(number: int, group: Tensor) -> None:

@@ -9,6 +9,7 @@ from hoyer_search.errors import InputError
 from hoyer_search.hoyer.regularizer import Regularizer
 
 
+@torch.no_grad()
 def add_gradients_(
     regularizer: Regularizer,
     weights: Sequence[nn.Parameter],
@@ -42,14 +43,12 @@ def add_gradients_(
     if not active:
         return torch.zeros((), dtype=torch.float64)
     layers = [weight for weight, _ in active]
-    scale = _vector([scale for _, scale in active], layers[0].device)
+    # Not blocking: a copy of a few numbers from the host must not wait for the device.
+    scale = torch.tensor([scale for _, scale in active], dtype=torch.float64).to(
+        layers[0].device, non_blocking=True
+    )
     values = regularizer.add_gradients_(layers, [_gradient(layer) for layer in layers], scale)
     return torch.dot(scale, values)
-
-
-def _vector(scales: Sequence[float], device: torch.device) -> Tensor:
-    """Returns host numbers as a float64 vector, filled in on the device: a copy would wait."""
-    return torch.stack([torch.full((), s, dtype=torch.float64, device=device) for s in scales])
 
 
 def _gradient(weight: nn.Parameter) -> Tensor:

@@ -15,7 +15,8 @@ class Regularizer(ABC):
     better, whatever the weight's type; values are float64. Zero weights, groups and layers have
     the gradient zero, and a zero layer the value 0. NaN and infinite weights give NaN.
 
-    No method records autograd history or waits for the device.
+    No method waits for the device. ``value`` and ``add_gradient_`` record no autograd history; the
+    methods over several layers are called with gradients disabled.
     """
 
     @abstractmethod
@@ -38,10 +39,12 @@ class Regularizer(ABC):
             scales: One factor a layer, float64 of shape (layers,).
         """
 
+    @torch.no_grad()
     def value(self, weight: Tensor) -> Tensor:
         """Returns R of one layer, a 0-dim float64 tensor."""
         return self.values([weight])[0]
 
+    @torch.no_grad()
     def add_gradient_(self, weight: Tensor, grad: Tensor, scale: float | Tensor = 1.0) -> Tensor:
         """Adds scale * dR/dweight to ``grad`` in place and returns R, a 0-dim float64 tensor.
 
