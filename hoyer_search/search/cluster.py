@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import ray
-from ray._raylet import AuthenticationTokenLoader, Config
+from ray import _raylet
 
 from hoyer_search.config import Resources
 from hoyer_search.errors import ConfigError, ConnectionFailed
 
 CONNECT_SECONDS = 3.0
 
-# Tune prints no tables (verbose=0 alone leaves some), writes no log files a trial, checks no metrics
+# Tune prints no tables (verbose=0 alone leaves some), writes no log files a trial, checks no metric
 # (no searcher of ours names one), leaves Ctrl-C alone (it would save its own state and return as if
 # all was well), and keeps no copies of its state. Trials run in the driver's working folder, from
 # which plugins are imported.
@@ -104,7 +104,11 @@ def num_slots(resources: Resources) -> int:
     Raises:
         ConfigError: No node has room for one.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [
+        node["Resources"]
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
     slots = sum(_room(node, resources) for node in nodes)
     if slots == 0:
         largest = {
@@ -160,8 +164,8 @@ def _connect(address: str) -> None:
 
 def _read_authentication() -> None:
     """Makes Ray see this process's environment: it reads mode and token once, when imported."""
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    _raylet.Config.initialize("")  # type: ignore[attr-defined]
+    _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager

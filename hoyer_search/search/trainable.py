@@ -32,7 +32,7 @@ class TrialTrainable(tune.Trainable):
     with a result. So Tune sees only lost workers and nodes as errors.
     """
 
-    def setup(
+    def setup(  # type: ignore[override] # tune.with_parameters adds what follows config
         self,
         config: dict[str, Any],
         *,
@@ -96,9 +96,9 @@ class TrialTrainable(tune.Trainable):
     def _end(self) -> None:
         """Frees what the trial held: a process that is used again would keep its GPU memory."""
         self._steps = None
-        gc.collect()
         torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available():
+        if torch is not None and torch.cuda.is_initialized():
+            gc.collect()
             torch.cuda.empty_cache()
 
     def _result(self) -> TrialResult:

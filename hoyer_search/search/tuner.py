@@ -110,14 +110,15 @@ class _Search:
             ended = self._study.num_ended
             try:
                 self._fit(trainable, slots)
-            except Exception:
+            except Exception as error:
                 if self._event_error is not None:
                     raise self._event_error from None
                 # A worker killed for memory and a full disk end Tune's whole run, not a trial.
                 self._study.recover()
                 if self._study.num_ended == ended:
                     raise
-                log.warning("Ray Tune stopped and is started again", exc_info=True)
+                cause = str(error).strip().rpartition("\n")[2]
+                log.warning("Ray Tune stopped and is started again: %s", cause)
             else:
                 self._study.recover()
                 if self._study.num_ended == ended and not self._late:
