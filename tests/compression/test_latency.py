@@ -1,0 +1,33 @@
+import time
+
+import torch
+from small_networks import seeded
+from torch import nn
+
+from hoyer_search.compression.latency import measure_latency
+
+
+class Slow(nn.Linear):
+    def forward(self, x):
+        assert not self.training
+        assert torch.is_inference_mode_enabled()
+        time.sleep(0.02)
+        return super().forward(x)
+
+
+def test_medians_are_in_milliseconds_and_ordered():
+    start = time.perf_counter()
+    slow = Slow(4, 2)
+    latency = measure_latency({"slow": slow, "fast": nn.Linear(4, 2)}, torch.zeros(1, 4))
+    assert time.perf_counter() - start < 2.0
+    assert 20 <= latency["slow"] < 60
+    assert 0 < latency["fast"] < latency["slow"]
+    assert slow.training
+    assert torch.is_grad_enabled()
+
+
+def test_a_short_limit_still_gives_a_median():
+    model, example = seeded("batch_norm")
+    latency = measure_latency({"only": model}, example, seconds=0.0)
+    assert list(latency) == ["only"]
+    assert latency["only"] > 0
