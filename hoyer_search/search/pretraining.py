@@ -40,8 +40,9 @@ def pretrain_remotely(
     )
     for lost in range(MAX_LOST_WORKERS + 1):
         try:
-            for progress in task.remote(pretrain, folder, config, data):
-                yield ray.get(progress)
+            steps: Any = task.remote(pretrain, folder, config, data)
+            for step in steps:
+                yield ray.get(step)
             return
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error

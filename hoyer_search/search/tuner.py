@@ -59,11 +59,10 @@ def run_search(
     """
     config = folder.config()
     check_cluster(config.resources, address=address)
-    if run_trial is None or pretrain is None:
-        from hoyer_search.trial import pipeline
-
-        run_trial = run_trial or pipeline.run_trial
-        pretrain = pretrain or pipeline.pretrain
+    if run_trial is None:
+        from hoyer_search.trial.pipeline import run_trial
+    if pretrain is None:
+        from hoyer_search.trial.pretraining import pretrain
     hours = config.budget.hours
     deadline = None if hours is None else time.monotonic() + 3600 * hours
     study = Study.open(folder, config)

@@ -1,0 +1,148 @@
+"""What every sampler must do, whichever it is."""
+
+import numpy as np
+import optuna
+import pytest
+import toy_pipeline as toy
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from hoyer_search.results import TrialResult
+from hoyer_search.search.parameters import coordinates, suggest
+from hoyer_search.search.samplers import TOLERANCE, make_sampler
+from hoyer_search.search.study import Study
+
+NAMES = ["gp", "tpe", "nsga2", "random"]
+SPACE = {
+    "decay": FloatDistribution(1e-5, 1e-2, log=True),
+    "epochs": IntDistribution(2, 6),
+    "name": CategoricalDistribution(["hoyer", "l1"]),
+}
+
+
+@pytest.fixture(params=NAMES)
+def sampler(request):
+    return request.param
+
+
+def run(study: Study, folder, *, trials: int) -> list[dict]:
+    """Runs trials in this process: every third is infeasible, every fourth fails."""
+    params = []
+    for _ in range(trials):
+        spec = study.ask()
+        params.append(spec.params)
+        if spec.number % 4 == 3:
+            study.tell(
+                TrialResult(number=spec.number, uid=spec.uid, params=spec.params, state="failed")
+            )
+        else:
+            study.tell(toy.result(spec, accuracies=(0.5,) if spec.number % 3 == 2 else None))
+    return params
+
+
+def test_suggestions_are_distinct_and_within_range(sampler, toy_config, make_sweep):
+    config = toy_config(sampler=sampler, budget__trials=8)
+    folder = make_sweep(config)
+    params = run(Study.open(folder, config), folder, trials=8)
+    decays = sorted(p["decay"] for p in params)
+    assert len(decays) == 8
+    assert all(1e-4 <= d <= 1e-1 for d in decays)
+    assert np.diff(np.log(decays)).min() > TOLERANCE * np.log(1e3)
+
+
+def test_a_sampler_made_after_a_restart_does_not_repeat_itself(sampler, toy_config, make_sweep):
+    config = toy_config(sampler=sampler, budget__trials=6)
+    folder = make_sweep(config)
+    before = run(Study.open(folder, config), folder, trials=3)
+    after = run(Study.open(folder, config), folder, trials=3)
+    assert len({p["decay"] for p in before + after}) == 6
+
+
+def test_the_same_seed_gives_the_same_suggestions(sampler, toy_config, make_sweep):
+    config = toy_config(sampler=sampler, budget__trials=4, seed=5)
+    folders = [make_sweep(config, name) for name in ("one", "two")]
+    one, two = (run(Study.open(f, config), f, trials=4) for f in folders)
+    assert one == two
+    other = toy_config(sampler=sampler, budget__trials=4, seed=6)
+    folder = make_sweep(other, "other")
+    assert run(Study.open(folder, other), folder, trials=4) != one
+
+
+def test_mixed_spaces_and_running_trials_are_handled(sampler):
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        directions=["maximize"] * 2,
+        sampler=make_sampler(sampler, space=SPACE, seed=1, num_trials=9),
+    )
+    asked = []
+    for number in range(9):
+        trial = study.ask()
+        suggest(trial, SPACE)
+        asked.append(trial)
+        if number >= 2:  # always two in the air
+            done = asked[number - 2]
+            done.set_constraint("floor", done.params["epochs"] - 4.0)
+            study.tell(done, [float(done.params["epochs"]), -np.log(done.params["decay"])])
+    points = np.array([coordinates(SPACE, t.params) for t in asked])
+    assert len(np.unique(points, axis=0)) == 9
+
+
+def test_a_finite_space_is_covered_before_anything_repeats(sampler):
+    space = {"epochs": IntDistribution(1, 3), "name": CategoricalDistribution(["hoyer", "l1"])}
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        direction="maximize", sampler=make_sampler(sampler, space=space, seed=0, num_trials=6)
+    )
+    for _ in range(6):
+        trial = study.ask()
+        suggest(trial, space)
+        trial.set_constraint("floor", -1.0)
+        study.tell(trial, 1.0)
+    assert len({tuple(t.params.values()) for t in study.trials}) == 6
+
+
+def test_a_suggestion_that_was_tried_is_replaced():
+    space = {"decay": FloatDistribution(0.0, 1.0)}
+    study = optuna.create_study(
+        direction="maximize", sampler=make_sampler("random", space=space, seed=3, num_trials=9)
+    )
+    first = study.ask()
+    suggest(first, space)
+    # A second sampler of the same seed draws the same value and must take another.
+    study.sampler = make_sampler("random", space=space, seed=3, num_trials=9)
+    second = study.ask()
+    suggest(second, space)
+    assert abs(first.params["decay"] - second.params["decay"]) > TOLERANCE
+
+
+def test_gp_learns_where_the_optimum_is(toy_config, make_sweep):
+    config = toy_config(sampler="gp", budget__trials=9, objective__points={"A": 0.02})
+    folder = make_sweep(config)
+    study = Study.open(folder, config)
+    last = 0.0
+    for _ in range(9):
+        spec = study.ask()
+        decade = np.log10(spec.params["decay"]) + 4  # 0 to 3; best just below 1
+        accuracy = 0.96 - 0.1 * (decade - 1)
+        point = toy.point(spec, index=0, val_accuracy=accuracy, nonzeros=int(50_000 / 2**decade))
+        study.tell(
+            TrialResult(
+                number=spec.number,
+                uid=spec.uid,
+                params=spec.params,
+                state="complete",
+                dense=toy.DENSE,
+                points=[point],
+            )
+        )
+        if accuracy >= 0.96:
+            last = max(last, decade)
+    assert last > 0.85
+
+
+def test_auto_is_gp_up_to_200_trials_and_tpe_beyond():
+    def model(num_trials: int) -> str:
+        made = make_sampler("auto", space=SPACE, seed=0, num_trials=num_trials)
+        return type(made._model).__name__
+
+    assert model(200) == "GPSampler"
+    assert model(201) == "TPESampler"

@@ -1,0 +1,159 @@
+import optuna
+import pytest
+import toy_pipeline as toy
+
+from hoyer_search import results
+from hoyer_search.results import TrialResult
+from hoyer_search.search.journal import open_journal
+from hoyer_search.search.study import Study
+
+
+@pytest.fixture
+def config(toy_config):
+    return toy_config(sampler="random", budget__trials=4)
+
+
+@pytest.fixture
+def folder(config, make_sweep):
+    return make_sweep(config)
+
+
+def finish(folder, spec) -> TrialResult:
+    result = toy.result(spec)
+    results.save(folder.trial(spec.uid) / "result.json", result)
+    return result
+
+
+def optuna_study(folder) -> optuna.Study:
+    return optuna.load_study(study_name=folder.name, storage=open_journal(folder.study_journal))
+
+
+def test_a_trial_is_on_disk_when_it_is_asked_for(folder, config):
+    spec = Study.open(folder, config).ask()
+    assert folder.specs() == [spec]
+    assert spec.number == 0
+    assert spec.uid.startswith("000-")
+    assert len(spec.uid) == len("000-abcdef")
+    assert spec.config["regularizer"]["decay"] == spec.params["decay"]
+    assert optuna_study(folder).trials[0].user_attrs["uid"] == spec.uid
+
+
+def test_uids_of_two_sweeps_of_one_name_differ(config, make_sweep, tmp_path):
+    one = make_sweep(config)
+    first = Study.open(one, config).ask()
+    one.path.rename(tmp_path / "moved")
+    assert Study.open(make_sweep(config), config).ask().uid != first.uid
+
+
+def test_the_budget_ends_the_asking(folder, config):
+    study = Study.open(folder, config)
+    specs = [study.ask() for _ in range(4)]
+    assert study.ask() is None
+    assert study.num_left == 4
+    for spec in specs:
+        study.tell(finish(folder, spec))
+    assert (study.num_left, study.num_ended) == (0, 4)
+
+
+def test_a_small_finite_space_caps_the_budget(toy_config, make_sweep):
+    config = toy_config(
+        sampler="random",
+        budget__trials=50,
+        search={"regularizer.name": {"choices": ["hoyer", "hoyer_square", "l1"]}},
+    )
+    study = Study.open(make_sweep(config), config)
+    asked = [study.ask() for _ in range(3)]
+    assert {s.params["regularizer.name"] for s in asked} == {"hoyer", "hoyer_square", "l1"}
+    assert study.ask() is None
+
+
+def test_what_finished_meanwhile_is_told_and_the_rest_is_relaunched(folder, config):
+    study = Study.open(folder, config)
+    told, finished, running = (study.ask() for _ in range(3))
+    study.tell(finish(folder, told))
+    finish(folder, finished)
+
+    again = Study.open(folder, config)
+    assert again.num_ended == 2
+    assert again.ask() == running
+    new = again.ask()
+    assert new.number == 3
+    assert again.ask() is None
+    assert len({s.params["decay"] for s in folder.specs()}) == 4
+
+
+def test_telling_twice_changes_nothing(folder, config):
+    study = Study.open(folder, config)
+    result = finish(folder, study.ask())
+    study.tell(result)
+    before = optuna_study(folder).trials
+    study.tell(result)
+    assert optuna_study(folder).trials == before
+
+
+def test_a_crash_between_the_constraint_and_the_values_is_made_good(folder, config):
+    spec = Study.open(folder, config).ask()
+    finish(folder, spec)
+    study = optuna_study(folder)
+    optuna.trial.Trial(study, study.trials[0]._trial_id).set_constraint("floor", -1.0)
+    assert Study.open(folder, config).num_ended == 1
+
+
+def test_a_trial_killed_before_its_spec_was_written_is_rebuilt(folder, config):
+    spec = Study.open(folder, config).ask()
+    (folder.trial(spec.uid) / "spec.json").unlink()
+    assert Study.open(folder, config).ask() == spec
+    assert folder.specs() == [spec]
+
+
+def test_a_trial_killed_before_it_had_parameters_gets_them(folder, config):
+    Study.open(folder, config)
+    optuna_study(folder).ask()
+    spec = Study.open(folder, config).ask()
+    assert spec.number == 0
+    assert 1e-4 <= spec.params["decay"] <= 1e-1
+
+
+def test_failed_trials_are_complete_and_infeasible_in_the_study(folder, config):
+    study = Study.open(folder, config)
+    spec = study.ask()
+    study.tell(TrialResult(number=0, uid=spec.uid, params=spec.params, state="failed", error="x"))
+    trial = optuna_study(folder).trials[0]
+    assert trial.state == optuna.trial.TrialState.COMPLETE
+    assert trial.constraints["floor"] > 0
+
+
+class TestPresets:
+    @pytest.fixture
+    def config(self, toy_config):
+        return toy_config(
+            sampler="random",
+            budget__trials=4,
+            presets=[
+                {"decay": 0.01, "threshold": 0.02},
+                {"decay": 0.002, "threshold": 0.03},
+                {"decay": 0.01, "threshold": 0.08},
+            ],
+        )
+
+    def test_come_first_in_order_without_a_swept_threshold_and_once(self, folder, config):
+        study = Study.open(folder, config)
+        assert [study.ask().params for _ in range(2)] == [{"decay": 0.01}, {"decay": 0.002}]
+        assert study.ask().params["decay"] not in (0.01, 0.002)
+
+    def test_are_not_enqueued_twice(self, folder, config):
+        first = Study.open(folder, config).ask()
+        again = Study.open(folder, config)
+        assert [again.ask().params for _ in range(2)] == [first.params, {"decay": 0.002}]
+        assert {again.ask().number, again.ask().number} == {2, 3}
+        assert again.ask() is None
+
+    def test_keep_a_threshold_that_is_searched(self, toy_config, make_sweep):
+        config = toy_config(
+            search__threshold={"low": 0.01, "high": 0.1}, presets=[{"decay": 0.01}], sampler="gp"
+        )
+        study = Study.open(make_sweep(config), config)
+        spec = study.ask()
+        assert spec.params["decay"] == 0.01
+        assert 0.01 <= spec.params["threshold"] <= 0.1
+        assert "threshold" not in spec.config["pruning"]
