@@ -221,9 +221,9 @@ def ui(storage: Path, tracking_uri: str | None, port: int) -> None:
     hoyer-search ui
     hoyer-search ui --storage /data/runs --port 5050
     """
-    from hoyer_search import sweep, tracking
+    from hoyer_search import tracking
 
-    uri = tracking_uri or sweep.default_tracking_uri(storage)
+    uri = tracking_uri or tracking.default_uri(storage)
     tracking.serve_ui(uri, port=port)
 
 
@@ -303,9 +303,9 @@ def _follow(
             _say(f"stopped; nothing is lost. Go on with: {command}", console=_err)
         raise
     _print_sweep(name, storage)
-    from hoyer_search import sweep, tracking
+    from hoyer_search import tracking
 
-    uri = tracking_uri or sweep.default_tracking_uri(storage)
+    uri = tracking_uri or tracking.default_uri(storage)
     _say(f"MLflow:  {tracking.sweep_link(SweepFolder.open(storage, name), uri)}")
     if not uri.startswith("http"):
         _say(f"         while this runs: {_command('ui', '', storage)}")

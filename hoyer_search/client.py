@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hoyer_search import files, results
-from hoyer_search.errors import ArtifactError, InputError, StorageError, unknown_name
+from hoyer_search.errors import InputError, StorageError, unknown_name
 from hoyer_search.front import Front
 from hoyer_search.results import Point
 from hoyer_search.store import SweepFolder
@@ -57,8 +57,8 @@ class SweepPoint:
         """
         from hoyer_search import models
 
-        factory = self._config_factory()
-        return models.load_artifact(self.artifact, factory=models.resolve_factory(factory))
+        factory = SweepFolder(self.artifact.parent.parent).config().model.factory
+        return models.load_artifact(self.artifact, factory=factory)
 
     def pull(self, folder: str | os.PathLike[str]) -> Path:
         """Copies the artefact to a new folder, checks every byte, and returns the folder.
@@ -67,6 +67,8 @@ class SweepPoint:
             StorageError: The folder exists and is not empty, or cannot be written.
             ArtifactError: The artefact is damaged.
         """
+        from hoyer_search.compression.artifact import verify
+
         target = Path(folder).absolute()
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise StorageError(f"{target} exists and is not empty: give a new folder")
@@ -76,13 +78,10 @@ class SweepPoint:
             with files.new_directory(target) as temporary:
                 for file in self.artifact.iterdir():
                     shutil.copyfile(file, temporary / file.name)
-                _verify(temporary)
+                verify(temporary)
         except OSError as error:
             raise StorageError(f"{target} cannot be written: {error}") from error
         return target
-
-    def _config_factory(self) -> str:
-        return SweepFolder(self.artifact.parent.parent).config().model.factory
 
 
 class Sweep:
@@ -238,12 +237,3 @@ def _plain(front: Front, point: Point) -> dict[str, Any]:
         "uid": point.uid,
         "compression": front.compression(point),
     }
-
-
-def _verify(folder: Path) -> None:
-    from hoyer_search.compression.artifact import verify
-
-    try:
-        verify(folder)
-    except ArtifactError:
-        raise

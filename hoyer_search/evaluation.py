@@ -13,9 +13,13 @@ from hoyer_search.compression.channels import ChannelGraph
 from hoyer_search.compression.latency import measure_latency
 from hoyer_search.compression.masks import masks_from_zeros
 from hoyer_search.compression.shrink import exactness
-from hoyer_search.datasets import load_test
+from hoyer_search.datasets import DATASETS, load_test
+from hoyer_search.datasets.splits import Source
+from hoyer_search.errors import InputError
 from hoyer_search.trial.batches import make_batches
 from hoyer_search.trial.training import evaluate
+
+_CPU = torch.device("cpu")
 
 
 def evaluate_artifact(
@@ -43,17 +47,18 @@ def evaluate_artifact(
     path = Path(folder)
     artifact = read_artifact(path)
     architecture = artifact.architecture
-    builder = None if factory is None else models.resolve_factory(factory)
-    shrunk = models.load_artifact(path, factory=builder)
-    masked = models.load_masked(path, factory=builder)
-    test = load_test(architecture, source=source)
+    shrunk = models.load_artifact(path, factory=factory)
+    masked = models.load_masked(path, factory=factory)
+    batches = make_batches(_test_examples(architecture.origin, source), _CPU, cpus=1)
     example = torch.zeros((1, *architecture.input_shape))
     graph = ChannelGraph.trace(masked, example)
     masks = masks_from_zeros(masked, graph)
+    topk = 5 if architecture.origin.get("accuracy") == "top5" else 1
     latency = measure_latency({"dense": masked, "shrunk": shrunk}, example)
-    batches = make_batches(test, torch.device("cpu"), cpus=1)
     return {
-        "test_accuracy": evaluate(shrunk, batches, topk=architecture.topk),
+        "test_accuracy": evaluate(
+            shrunk, batches, topk=topk
+        ),
         "nonzeros": int(masks.nonzeros()),
         "macs": int(masks.macs()),
         "physical_macs": measure.physical_macs(shrunk, example),
@@ -64,3 +69,21 @@ def evaluate_artifact(
         "bytes": (path / "model.safetensors").stat().st_size,
         "origin": architecture.origin,
     }
+
+
+def _test_examples(origin: dict[str, Any], source: str | None) -> Source:
+    """Returns the test examples of the sweep an artefact came from, or of the caller's source.
+
+    Raises:
+        InputError: The source is not built in, and the caller did not name it: a file may not say
+            what code to run.
+    """
+    data = origin.get("data") or {}
+    named = str(data.get("source"))
+    if source is None and named not in DATASETS:
+        raise InputError(
+            f"the artefact was measured on {named!r}, which is not built in: give the data source "
+            f"yourself, --data {named}, if you trust it"
+        )
+    arguments = data.get("arguments", {}) if source in (None, named) else {}
+    return load_test(source or named, arguments)

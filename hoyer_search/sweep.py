@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from hoyer_search import spaces
+from hoyer_search import spaces, tracking
 from hoyer_search.client import DEFAULT_STORAGE, Sweep
 from hoyer_search.config import SweepConfig
 from hoyer_search.errors import StorageError
@@ -59,7 +59,7 @@ def run(
     name = name or default_name(config)
     check_name(name)
     root = Path(storage).absolute()
-    uri = tracking_uri or default_tracking_uri(root)
+    uri = tracking_uri or tracking.default_uri(root)
     if (root / name).exists():
         raise StorageError(
             f"sweep {name!r} exists already in {root}: choose another name, "
@@ -93,7 +93,7 @@ def resume(
     """
     root = Path(storage).absolute()
     folder = SweepFolder.open(root, name)
-    uri = tracking_uri or folder.provenance().get("tracking_uri") or default_tracking_uri(root)
+    uri = tracking_uri or folder.provenance().get("tracking_uri") or tracking.default_uri(root)
     data = _check(folder.config(), root, uri, address)
     return _search(folder, data, uri=uri, address=address, on_event=on_event)
 
@@ -101,11 +101,6 @@ def resume(
 def default_name(config: SweepConfig) -> str:
     """Returns the name of a sweep that was given none: the space's, with date and time."""
     return f"{config.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-
-
-def default_tracking_uri(storage: Path) -> str:
-    """Returns the MLflow store of a storage folder."""
-    return f"sqlite:///{storage.absolute() / 'mlflow.db'}"
 
 
 def _as_space(space: str | os.PathLike[str] | SweepConfig) -> str | Path:
@@ -116,12 +111,11 @@ def _as_space(space: str | os.PathLike[str] | SweepConfig) -> str | Path:
 
 def _check(config: SweepConfig, storage: Path, uri: str, address: str | None) -> Any:
     """Checks model, data, storage, tracking and cluster, and returns the data."""
-    from hoyer_search import tracking
-    from hoyer_search.search import check_address
+    from hoyer_search.search.cluster import check_cluster
     from hoyer_search.trial.preflight import load_checked
 
     _check_writable(storage)
-    check_address(address)
+    check_cluster(config.resources, address=address)
     data = load_checked(config)
     tracking.check(uri)
     return data
@@ -144,11 +138,10 @@ def _search(
     address: str | None,
     on_event: Callable[[Event], None],
 ) -> Sweep:
-    from hoyer_search.search import run_search
-    from hoyer_search.tracking import Tracker
+    from hoyer_search.search.tuner import run_search
 
     with folder.lock():
-        tracker = Tracker(folder, uri)
+        tracker = tracking.Tracker(folder, uri)
         tracker.start()
 
         def observe(event: Event) -> None:

@@ -50,13 +50,13 @@ class TensorBatches(Batches):
     def shuffled(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(self.num_examples, generator=generator).to(self._labels.device)
-        for index in order.split(batch_size):
+        for index in torch.split(order, batch_size):
             yield self._inputs.index_select(0, index), self._labels.index_select(0, index)
 
     @override
     def in_order(self) -> Iterator[Batch]:
         return zip(
-            self._inputs.split(EVALUATION_BATCH), self._labels.split(EVALUATION_BATCH), strict=True
+            torch.split(self._inputs, EVALUATION_BATCH), torch.split(self._labels, EVALUATION_BATCH), strict=True
         )
 
 

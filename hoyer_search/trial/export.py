@@ -21,4 +21,24 @@ def export_point(
         return
     metrics: dict[str, Any] = results.to_json(point)
     metrics |= {"dense": results.to_json(dense), "protocol": config.protocol}
-    save_artifact(target, measured.shrunk, architecture=Architecture(), metrics=metrics)
+    architecture = Architecture(
+        factory=config.model.factory,
+        arguments=config.model.arguments,
+        kept=measured.report.kept,
+        input_shape=list(data.input_shape),
+        mean=None if data.mean is None else list(data.mean),
+        std=None if data.std is None else list(data.std),
+        classes=list(data.classes) or None,
+        origin={
+            "sweep": folder.name,
+            "trial": point.trial,
+            "uid": point.uid,
+            "point": point.name,
+            "params": point.params,
+            "threshold": point.threshold,
+            "rule": config.pruning.rule,
+            "data": config.data.model_dump(),
+            "accuracy": config.objective.accuracy,
+        },
+    )
+    save_artifact(target, measured.shrunk, architecture=architecture, metrics=metrics)

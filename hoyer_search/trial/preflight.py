@@ -3,6 +3,7 @@
 import torch
 
 from hoyer_search import models
+from hoyer_search.compression.weights import apply_weights, load_weights
 from hoyer_search.compression.layers import prunable_layers
 from hoyer_search.config import SweepConfig
 from hoyer_search.datasets import Splits, load
@@ -25,7 +26,7 @@ def load_checked(config: SweepConfig) -> Splits:
                 "regularizer.layer_weights: " + unknown_name("prunable layer", name, layers)
             )
     if config.model.weights is not None:
-        models.apply_weights(model, models.load_weights(config.model.weights))
+        apply_weights(model, load_weights(config.model.weights))
     data = load(config)
     example = first_input(data.train).unsqueeze(0)
     try:

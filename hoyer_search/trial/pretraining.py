@@ -5,7 +5,8 @@ from pathlib import Path
 
 from torch import nn
 
-from hoyer_search import files, models, results
+from hoyer_search import files, results
+from hoyer_search.compression.weights import apply_weights, load_weights
 from hoyer_search.config import SweepConfig
 from hoyer_search.datasets import Splits
 from hoyer_search.results import Dense, Progress
@@ -41,7 +42,7 @@ def pretrain(folder: SweepFolder, config: SweepConfig, data: Splits) -> Iterator
     model = bench.model()
     settings = config.pipeline.pretrain
     if config.model.weights is not None:
-        models.apply_weights(model, models.load_weights(Path(config.model.weights)))
+        apply_weights(model, load_weights(config.model.weights))
         settings = settings.model_copy(update={"epochs": 0})
     checkpoints = bench.checkpoints(target.with_name(f"{target.name}.partial"))
     for epoch in bench.train(model, settings, stage="pretrain", checkpoints=checkpoints):

@@ -32,7 +32,7 @@ def predict_finetuned(
         finetuned: Accuracies reached so far, by index into the curve.
     """
     raw = np.array([point.val_accuracy for point in curve])
-    prior = raw + RECOVERED_SHARE * (raw.max() - raw) + RECOVERED_GAIN
+    prior: npt.NDArray[np.float64] = raw + RECOVERED_SHARE * (raw.max() - raw) + RECOVERED_GAIN
     if not finetuned:
         return prior
     log_size = np.log([max(point.nonzeros, 1) for point in curve])

@@ -173,11 +173,13 @@ def count_correct(model: nn.Module, data: Batches, *, topk: int) -> Tensor:
 def make_optimizer(model: nn.Module, settings: Training) -> torch.optim.Optimizer:
     """Returns the optimizer of a stage, fused into one kernel a step."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    common = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": True}
+    lr, weight_decay = settings.lr, settings.weight_decay
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=settings.momentum, **common)
+        return torch.optim.SGD(
+            parameters, lr=lr, momentum=settings.momentum, weight_decay=weight_decay, fused=True
+        )
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, **common)
+    return kind(parameters, lr=lr, weight_decay=weight_decay, fused=True)
 
 
 def learning_rate(settings: Training, *, step: int, total: int) -> float:
@@ -225,7 +227,7 @@ def train_epoch(
             group["lr"] = learning_rate(settings, step=step, total=total_steps)
         optimizer.zero_grad(set_to_none=True)
         loss = nn.functional.cross_entropy(model(inputs), labels)
-        loss.backward()
+        torch.autograd.backward(loss)
         if penalty is not None:
             penalties += penalty.add_gradient_()
         optimizer.step()
