@@ -8,8 +8,8 @@ from hoyer_search.tracking.client import default_uri as default_uri
 from hoyer_search.tracking.report import write_front_png as write_front_png
 from hoyer_search.tracking.report import write_report as write_report
 from hoyer_search.tracking.sync import SyncReport as SyncReport
-from hoyer_search.tracking.sync import sync as sync
 from hoyer_search.tracking.sync import sweep_link as sweep_link
+from hoyer_search.tracking.sync import sync as sync
 from hoyer_search.tracking.tracker import Tracker as Tracker
 from hoyer_search.tracking.ui import serve_ui as serve_ui
 from hoyer_search.tracking.ui import start_ui as start_ui

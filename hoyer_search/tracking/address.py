@@ -39,7 +39,10 @@ def check_address(uri: str) -> None:
     Raises:
         ConnectionFailed: It does not, within about four seconds; or MLflow has no such store.
     """
-    scheme = urlsplit(uri).scheme
+    try:
+        scheme = urlsplit(uri).scheme
+    except ValueError as error:
+        raise ConnectionFailed(f"tracking URI {uri!r} is no URI: {error}") from error
     if is_server(uri):
         _check_server(uri)
     elif uri.startswith(SQLITE):
@@ -54,7 +57,7 @@ def check_address(uri: str) -> None:
 def _check_server(uri: str) -> None:
     shown = without_password(uri)
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_SECONDS):
+        with urllib.request.urlopen(f"{shown.rstrip('/')}/health", timeout=ANSWER_SECONDS):
             pass
     except urllib.error.HTTPError:
         return  # it answers; whether it lets us in is seen by the first call

@@ -13,7 +13,6 @@ from hoyer_search.tracking.series import GREEN, GREY, SKY, VERMILLION
 Figure = dict[str, Any]
 
 
-
 def front_figure(results: Sequence[TrialResult], front: Front) -> Figure:
     """Returns accuracy against compression: curves, points, front, floors, the dense network."""
     low, high = series.accuracy_range(front)
@@ -33,23 +32,24 @@ def front_figure(results: Sequence[TrialResult], front: Front) -> Figure:
     notes = [
         {
             "xref": "paper",
-            "x": 1,
-            "xanchor": "right",
+            "x": 0.08,
+            "xanchor": "left",
             "y": floor,
-            "yanchor": "bottom",
+            "yanchor": "top",
             "showarrow": False,
             "text": f"floor {name} {floor:.2%}",
             "font": {"size": 11},
         }
         for name, floor in front.floors.items()
     ]
+    largest = series.largest_compression(results, front)
     layout = {
         "xaxis": {
             "title": {"text": f"times fewer {series.UNITS[front.sparsity]} than dense"},
             "type": "log",
-            "ticksuffix": "x",
-            "tickvals": series.ticks(series.largest_compression(results, front)),
-            "range": [-0.06, math.log10(series.largest_compression(results, front)) + 0.08],
+            "tickvals": series.ticks(largest),
+            "ticktext": [f"{tick:g}x" for tick in series.ticks(largest)],
+            "range": [-0.06, math.log10(largest) + 0.1],
         },
         "yaxis": {
             "title": {"text": "validation accuracy"},
@@ -188,7 +188,8 @@ def parallel_figure(results: Sequence[TrialResult], front: Front, config: SweepC
     ]
     line = {
         "color": [p.val_accuracy for p in points],
-        "colorscale": "Cividis",
+        # from blue over grey to orange: told apart by everybody, on white and on black
+        "colorscale": [[0, "#0072b2"], [0.5, GREY], [1, "#e69f00"]],
         "showscale": True,
         "colorbar": {"title": {"text": "accuracy"}, "tickformat": ".1%", "thickness": 12},
     }

@@ -1,4 +1,4 @@
-"""Links into MLflow's pages."""
+"""Links into MLflow's pages. Parts that begin with ``#`` work from any of its pages."""
 
 from urllib.parse import quote, urlencode
 
@@ -13,8 +13,8 @@ def page(uri: str) -> str:
     A local database has pages only while ``hoyer-search ui`` runs.
     """
     if is_server(uri):
-        return without_password(uri).rstrip("/")
-    return f"http://127.0.0.1:{UI_PORT}"
+        return without_password(uri).rstrip("/") + "/"
+    return f"http://127.0.0.1:{UI_PORT}/"
 
 
 def view(experiment: str, key: str, *, chart: bool) -> str:
@@ -24,14 +24,14 @@ def view(experiment: str, key: str, *, chart: bool) -> str:
         "viewStateShareKey": key,
         "compareRunsMode": "CHART" if chart else "TABLE",
     }
-    return f"/#/experiments/{experiment}/runs?{urlencode(query)}"
+    return f"#/experiments/{experiment}/runs?{urlencode(query)}"
 
 
 def run(experiment: str, run_id: str) -> str:
     """Returns the part after the address of one run."""
-    return f"/#/experiments/{experiment}/runs/{run_id}"
+    return f"#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
 
 
 def registered_model(name: str) -> str:
     """Returns the part after the address of a registered model."""
-    return f"/#/models/{quote(name, safe='')}"
+    return f"#/models/{quote(name, safe='')}"

@@ -54,7 +54,7 @@ class Identity:
     @property
     def tags(self) -> dict[str, str]:
         """Returns the tags that everything of the sweep carries."""
-        return {SWEEP: self.sweep, SWEEP_ID: self.sweep_id}
+        return {SWEEP: self.sweep, SWEEP_ID: self.sweep_id, "mlflow.source.name": "hoyer-search"}
 
 
 def _last(path: str) -> str:

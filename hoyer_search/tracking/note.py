@@ -1,49 +1,40 @@
 """The description of a sweep's run: what came out, where to look, how to fetch it. Markdown."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from hoyer_search.config import SweepConfig
 from hoyer_search.front import Front
-from hoyer_search.results import TrialResult
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking import names
+from hoyer_search.tracking.snapshot import Snapshot
 
-MAX_ROWS = 25
+MAX_ROWS = 20
+MAX_LENGTH = 7900
+"""MLflow refuses longer tags than 8,000 characters."""
 
 
-def sweep_note(
-    folder: SweepFolder,
-    config: SweepConfig,
-    *,
-    results: Sequence[TrialResult],
-    front: Front | None,
-    links: dict[str, str],
-) -> str:
+def sweep_note(sweep: Snapshot, *, links: Mapping[str, str], trials: Mapping[str, str]) -> str:
     """Returns the description of a sweep.
 
     Args:
-        folder: Its folder.
-        config: Its configuration.
-        results: Results of the trials that ended.
-        front: Its front, None before the dense network is known.
+        sweep: The sweep.
         links: Links to MLflow's pages by their text.
+        trials: Links to the trials' runs by uid.
     """
-    failed = sum(result.state == "failed" for result in results)
     parts = [
-        config.description,
-        f"{len(results)} of {config.budget.trials} trials ended"
-        + (f", {failed} failed." if failed else "."),
+        sweep.config.description,
+        f"{len(sweep.results)} of {sweep.config.budget.trials} trials ended"
+        + (f", {sweep.num_failed} failed." if sweep.num_failed else "."),
         " · ".join(f"[{text}]({link})" for text, link in links.items()),
     ]
-    if config.protocol == "paper":
+    if sweep.config.protocol == "paper":
         parts.append("**Chosen by test accuracy, as in the paper** (`protocol: paper`).")
-    if front is not None:
-        parts.append(_dense_line(front))
-        parts.append(_operating_points(front))
-        parts.append(_pull(folder, front))
-        parts.append(_front_table(front))
-    return "\n\n".join(part for part in parts if part) + "\n"
+    if sweep.front is not None:
+        parts.append(_dense_line(sweep.front))
+        parts.append(_operating_points(sweep.front))
+        parts.append(_pull(sweep.folder, sweep.front))
+        parts.append(_front_table(sweep.front, trials))
+    return "\n\n".join(part for part in parts if part)[:MAX_LENGTH] + "\n"
 
 
 def _dense_line(front: Front) -> str:
@@ -79,12 +70,12 @@ def _pull(folder: SweepFolder, front: Front) -> str:
     return f"Fetch one:\n\n```\n{names.pull_command(folder, name)}\n```"
 
 
-def _front_table(front: Front) -> str:
+def _front_table(front: Front, trials: Mapping[str, str]) -> str:
     if not front.points:
         return ""
     step = math.ceil(len(front.points) / MAX_ROWS)
     rows = [
-        f"| #{p.trial:03d} | {p.val_accuracy:.2%} | {p.test_accuracy:.2%} "
+        f"| [#{p.trial:03d}]({trials[p.uid]}) | {p.val_accuracy:.2%} | {p.test_accuracy:.2%} "
         f"| {front.compression(p):.1f}x | {p.nonzeros:,} | {p.macs:,} | {p.threshold:.3g} |"
         for p in front.points[::step]
     ]

@@ -39,11 +39,10 @@ def _draw(axes: "Axes", results: Sequence[TrialResult], front: Front) -> None:
     for name, floor in front.floors.items():
         axes.axhline(floor, color=GREY, linestyle=":", linewidth=1)
         axes.annotate(
-            f"floor {name}",
-            (1, floor),
+            f"floor {name} {floor:.2%}",
+            (0.08, floor),
             xycoords=("axes fraction", "data"),
-            ha="right",
-            va="bottom",
+            va="top",
             fontsize=8,
             color=GREY,
         )

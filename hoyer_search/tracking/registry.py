@@ -8,20 +8,20 @@ from hoyer_search.store import SweepFolder
 from hoyer_search.tracking import names, runs
 from hoyer_search.tracking.client import Client, Sample
 from hoyer_search.tracking.cursor import Cursor
+from hoyer_search.tracking.snapshot import Snapshot
 
 FLAVOR = {"loader_module": "hoyer_search.tracking.serving", "data": "artifact"}
 
 
-def register(
-    client: Client, folder: SweepFolder, front: Front, cursor: Cursor, identity: names.Identity
-) -> None:
+def register(client: Client, sweep: Snapshot, cursor: Cursor, identity: names.Identity) -> None:
     """Registers every point of the front that is not yet, then points the aliases to the best.
 
     Aliases are the operating points, ``knee``, and ``best``: the strictest operating point.
     Points without an artefact folder are left out.
     """
-    points = [point for point in front.points if folder.point(point.name).is_dir()]
-    if not points or cursor.experiment is None:
+    front, folder = sweep.front, sweep.folder
+    points = [p for p in (front.points if front else []) if folder.point(p.name).is_dir()]
+    if front is None or not points:
         return
     model = identity.registered_model
     if any(point.name not in cursor.versions for point in points):
@@ -29,7 +29,7 @@ def register(
         client.registered_model(model, description=description)
         cursor.versions |= _known_versions(client, identity)
     for point in points:
-        if point.name not in cursor.versions and point.uid in cursor.trials:
+        if point.name not in cursor.versions:
             cursor.versions[point.name] = _add(client, folder, front, point, cursor, identity)
     _set_aliases(client, model, front, cursor)
 
@@ -50,9 +50,9 @@ def aliases(front: Front) -> Mapping[str, Point]:
 
 def _known_versions(client: Client, identity: names.Identity) -> dict[str, str]:
     return {
-        tags[names.POINT]: version
+        tags["point"]: version
         for version, tags in client.versions(identity.registered_model)
-        if tags.get(names.SWEEP_ID) == identity.sweep_id and names.POINT in tags
+        if tags.get(names.SWEEP_ID) == identity.sweep_id
     }
 
 
@@ -75,7 +75,6 @@ def _add(
     """Registers one point and returns its version."""
     experiment, run_id = cursor.experiment or "", cursor.trials[point.uid].record.run_id
     metrics = runs.point_metrics(point, front)
-    tags = identity.tags | {names.POINT: point.name}
     model_id = client.find_model(experiment, tag=names.POINT, value=point.name)
     if model_id is None:
         model_id = client.log_model(
@@ -83,22 +82,28 @@ def _add(
             run_id,
             name=f"{identity.task}-{point.name}",
             folder=folder.point(point.name),
-            tags=tags,
+            tags=identity.tags | {names.POINT: point.name},
             flavor=FLAVOR,
         )
         # Older than the run's own metrics, so that they stay the last of the run.
         time = int((folder.trial(point.uid) / "spec.json").stat().st_mtime * 1000)
         samples = [Sample(key, value, time) for key, value in metrics.items()]
         client.log(run_id, samples=samples, model_id=model_id)
-    shown = ("accuracy", "test_accuracy", "nonzeros", "macs", "compression")
     return client.create_version(
         identity.registered_model,
         model_id=model_id,
         run_id=run_id,
-        tags=tags
-        | {"sweep": identity.sweep, "point": point.name, "structure": point.structure}
-        | {key: f"{metrics[key]:g}" if key != "nonzeros" else str(point.nonzeros) for key in shown}
-        | {"macs": str(point.macs)},
+        tags={
+            names.SWEEP_ID: identity.sweep_id,
+            "sweep": identity.sweep,
+            "point": point.name,
+            "accuracy": str(metrics["accuracy"]),
+            "test_accuracy": str(metrics["test_accuracy"]),
+            "nonzeros": str(point.nonzeros),
+            "macs": str(point.macs),
+            "compression": str(metrics["compression"]),
+            "structure": point.structure,
+        },
         description=(
             f"{front.compression(point):.1f}x smaller ({front.sparsity}) at "
             f"{point.val_accuracy:.2%} validation accuracy ({point.test_accuracy:.2%} on test): "

@@ -6,46 +6,24 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from hoyer_search import files, results
-from hoyer_search.front import Front
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking import figures, tables
+from hoyer_search.tracking.snapshot import Snapshot
 
 
-def write_report(folder: SweepFolder, path: Path, *, state: str | None = None) -> None:
+def write_report(folder: SweepFolder, path: Path) -> None:
     """Writes the report of a sweep, finished or not, with plotly.js inside (about 5 MB).
 
     It shows the front with its curves, floors and operating points, the hypervolume over trials,
     parallel coordinates of parameters and outcomes, and every trial.
 
-    Args:
-        folder: The sweep's folder.
-        path: The HTML file.
-        state: The sweep's state, asked of the folder by default.
-
     Raises:
         StorageError: The folder is damaged.
     """
-    from plotly.offline import get_plotlyjs  # type: ignore[attr-defined]
-
-    config, front, ended = folder.config(), folder.front(), folder.results()
-    drawn: dict[str, figures.Figure] = {}
-    if front is not None and ended:
-        drawn["front"] = figures.front_figure(ended, front)
-        drawn["hypervolume"] = figures.hypervolume_figure(ended, front)
-    if front is not None and sum(len(result.points) for result in ended) > 1:
-        drawn["parallel"] = figures.parallel_figure(ended, front, config)
-    body = "\n".join(_body(folder, state or folder.state(), front, drawn))
-    template = importlib.resources.files(__package__) / "report.html"
-    page = Template(template.read_text(encoding="utf-8")).substitute(
-        title=escape(f"{folder.name} - hoyer-search"),
-        body=body,
-        plotly=get_plotlyjs() if drawn else "",  # type: ignore[no-untyped-call]
-        # no text of a figure can end the script element
-        figures=json.dumps(drawn, allow_nan=False).replace("<", "\\u003c"),
-    )
-    files.write_text(path, page)
+    files.write_text(path, html(Snapshot.of(folder)))
 
 
 def write_front_png(folder: SweepFolder, path: Path) -> None:
@@ -54,49 +32,70 @@ def write_front_png(folder: SweepFolder, path: Path) -> None:
     Raises:
         StorageError: The folder is damaged.
     """
-    from hoyer_search.tracking.picture import front_png
-
-    config = folder.config()
-    title = config.description or folder.name
-    files.write_bytes(path, front_png(folder.results(), folder.front(), title=title))
+    files.write_bytes(path, png(Snapshot.of(folder)))
 
 
-def write_front_json(folder: SweepFolder, path: Path) -> None:
-    """Writes the front as JSON: dense network, floors, points, and the operating points' names.
+def html(sweep: Snapshot) -> str:
+    """Returns the report as one page that needs no network."""
+    from plotly.offline import get_plotlyjs  # type: ignore[attr-defined]
 
-    Raises:
-        StorageError: The folder is damaged.
-    """
-    front = folder.front()
-    best = front.operating_points if front else {}
-    files.write_json(
-        path,
-        {
-            "sweep": folder.name,
-            "dense": results.to_json(front.dense) if front else None,
-            "sparsity": front.sparsity if front else None,
-            "floors": front.floors if front else {},
-            "hypervolume": front.hypervolume if front else 0.0,
-            "operating_points": {n: p.name if p else None for n, p in best.items()},
-            "front": [
-                {"name": point.name, "compression": front.compression(point)}
-                | results.to_json(point)
-                for point in front.points
-            ]
-            if front
-            else [],
-        },
+    drawn = _figures(sweep)
+    template = importlib.resources.files(__package__) / "report.html"
+    return Template(template.read_text(encoding="utf-8")).substitute(
+        title=escape(f"{sweep.folder.name} - hoyer-search"),
+        body="\n".join(_body(sweep, drawn)),
+        plotly=get_plotlyjs() if drawn else "",  # type: ignore[no-untyped-call]
+        # no text of a figure can end the script element
+        figures=json.dumps(drawn, allow_nan=False).replace("<", "\\u003c"),
     )
 
 
-def _body(
-    folder: SweepFolder, state: str, front: Front | None, drawn: dict[str, figures.Figure]
-) -> Iterator[str]:
-    ended = folder.results()
-    yield from tables.header(folder, state, front)
-    if front is not None:
+def png(sweep: Snapshot) -> bytes:
+    """Returns a picture of the front."""
+    from hoyer_search.tracking.picture import front_png
+
+    title = sweep.config.description or sweep.folder.name
+    return front_png(sweep.results, sweep.front, title=title)
+
+
+def front_json(sweep: Snapshot) -> dict[str, Any]:
+    """Returns dense network, floors, front and the operating points' names as plain data."""
+    front = sweep.front
+    if front is None:
+        return {"sweep": sweep.folder.name, "dense": None, "front": []}
+    best = front.operating_points
+    return {
+        "sweep": sweep.folder.name,
+        "dense": results.to_json(front.dense),
+        "sparsity": front.sparsity,
+        "floors": front.floors,
+        "hypervolume": front.hypervolume,
+        "operating_points": {name: point and point.name for name, point in best.items()},
+        "front": [
+            {"name": point.name, "compression": front.compression(point)} | results.to_json(point)
+            for point in front.points
+        ],
+    }
+
+
+def _figures(sweep: Snapshot) -> dict[str, figures.Figure]:
+    front, ended = sweep.front, sweep.results
+    if front is None or not ended:
+        return {}
+    drawn = {
+        "front": figures.front_figure(ended, front),
+        "hypervolume": figures.hypervolume_figure(ended, front),
+    }
+    if sum(len(result.points) for result in ended) > 1:
+        drawn["parallel"] = figures.parallel_figure(ended, front, sweep.config)
+    return drawn
+
+
+def _body(sweep: Snapshot, drawn: dict[str, figures.Figure]) -> Iterator[str]:
+    yield from tables.header(sweep)
+    if sweep.front is not None:
         yield "<h2>Operating points</h2>"
-        yield tables.operating_points(folder, front)
+        yield tables.operating_points(sweep, sweep.front)
     if "front" in drawn:
         yield '<h2>Pareto front</h2><div id="front"></div>'
         yield '<h2>Progress</h2><p class="soft">Area that the front dominates above the loosest '
@@ -106,4 +105,4 @@ def _body(
         yield '<p class="soft">A line a finetuned network. Drag along an axis to select.</p>'
         yield '<div id="parallel"></div>'
     yield "<h2>Trials</h2>"
-    yield tables.trials(folder, ended, front)
+    yield tables.trials(sweep)

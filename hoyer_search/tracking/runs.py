@@ -64,9 +64,18 @@ def trial_status(result: TrialResult | None, *, running: bool) -> str:
 
 def trial_params(spec: TrialSpec) -> dict[str, str]:
     """Returns a run's parameters: those searched, and the main settings of the sweep."""
-    settings = {name: _at(spec.config, path) for name, path in _SETTINGS.items()}
-    named = {name: str(value) for name, value in settings.items() if value is not None}
-    return named | {name: _text(value) for name, value in spec.params.items()}
+    return _settings(spec.config) | {name: _text(value) for name, value in spec.params.items()}
+
+
+def sweep_params(config: SweepConfig) -> dict[str, str]:
+    """Returns the parameters of the sweep's own run: main settings, and what is searched where."""
+    searched = {
+        f"search.{name}": f"{d.low:g} to {d.high:g}{', log' if d.log else ''}"
+        if isinstance(d, Range)
+        else ", ".join(map(str, d.choices))
+        for name, d in config.search.dimensions.items()
+    }
+    return _settings(config.model_dump()) | searched | {"budget.trials": str(config.budget.trials)}
 
 
 def trial_tags(
@@ -200,6 +209,11 @@ def _log_searched(config: SweepConfig) -> list[str]:
 
 def _log_name(name: str) -> str:
     return f"log10_{name}"
+
+
+def _settings(config: dict[str, Any]) -> dict[str, str]:
+    values = {name: _at(config, path) for name, path in _SETTINGS.items()}
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def _at(config: dict[str, Any], path: str) -> Any:

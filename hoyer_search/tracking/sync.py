@@ -13,6 +13,7 @@ from hoyer_search.store import SweepFolder
 from hoyer_search.tracking import links, names, note, registry, report, runs, views
 from hoyer_search.tracking.client import Client, RecordGone, default_uri
 from hoyer_search.tracking.cursor import Cursor
+from hoyer_search.tracking.snapshot import Snapshot
 from hoyer_search.tracking.uploads import Uploads, mtime
 
 REPORT_SECONDS = 60.0
@@ -59,13 +60,13 @@ def sync(folder: SweepFolder, uri: str | None = None, *, running: bool | None = 
     folder.tracking.mkdir(exist_ok=True)
     with FileLock(folder.tracking / "sync.lock"):
         client = Client(uri, artifacts=folder.path.parent / "mlartifacts")
-        now_running = folder.running if running is None else running
+        sweep = Snapshot.of(folder, running=running)
         cursor = Cursor.load(folder.tracking / "cursor.json", uri=uri)
         try:
-            return _Walk(client, folder, cursor, running=now_running).go()
+            return _Walk(client, sweep, cursor).go()
         except RecordGone as gone:
             log.info("uploading sweep %s afresh: %s", folder.name, gone)
-            return _Walk(client, folder, Cursor.new(uri), running=now_running).go()
+            return _Walk(client, sweep, Cursor.new(uri)).go()
 
 
 def sweep_link(folder: SweepFolder, uri: str | None = None) -> str:
@@ -85,17 +86,10 @@ def sweep_link(folder: SweepFolder, uri: str | None = None) -> str:
 class _Walk:
     """One walk over a sweep's folder."""
 
-    def __init__(
-        self, client: Client, folder: SweepFolder, cursor: Cursor, *, running: bool
-    ) -> None:
-        self.client, self.folder, self.cursor = client, folder, cursor
-        self.config = folder.config()
-        self.identity = names.Identity.of(folder, self.config)
-        finished = (folder.path / "finished.json").is_file()
-        self.state = "running" if running else "finished" if finished else "interrupted"
-        self.specs = folder.specs()
-        self.results = folder.results()
-        self.front = folder.front()
+    def __init__(self, client: Client, sweep: Snapshot, cursor: Cursor) -> None:
+        self.client, self.sweep, self.cursor = client, sweep, cursor
+        self.folder = sweep.folder
+        self.identity = names.Identity.of(sweep.folder, sweep.config)
 
     def go(self) -> SyncReport:
         """Uploads everything, and writes the cursor however far it came."""
@@ -105,11 +99,11 @@ class _Walk:
             uploads = Uploads(self.client, self.cursor.experiment, self.identity)
             self._set_views(self.cursor.experiment)
             self._start_sweep(uploads)
-            ended = {result.uid: result for result in self.results}
-            for spec in self.specs:
+            ended = {result.uid: result for result in self.sweep.results}
+            for spec in self.sweep.specs:
                 self._trial(uploads, spec, ended.get(spec.uid))
-            if self.state != "running" and self.front is not None:
-                registry.register(self.client, self.folder, self.front, self.cursor, self.identity)
+            if self.sweep.state != "running":
+                registry.register(self.client, self.sweep, self.cursor, self.identity)
             self._sweep(uploads, self.cursor.experiment)
             self._report()
         finally:
@@ -124,8 +118,8 @@ class _Walk:
     def _set_views(self, experiment: str) -> None:
         tags = views.tags(
             self.identity,
-            searched=runs.log_names(self.config),
-            points=self.config.objective.points,
+            searched=runs.log_names(self.sweep.config),
+            points=self.sweep.config.objective.points,
             created=mtime(self.folder.path / "sweep.yaml"),
         )
         if self.cursor.views != files.digest(tags):
@@ -143,13 +137,13 @@ class _Walk:
         self.parent = self.cursor.parent
 
     def _sweep_tags(self) -> dict[str, str]:
-        return self.identity.tags | {names.KIND: "sweep", names.STATE: self.state}
+        return self.identity.tags | {names.KIND: "sweep", names.STATE: self.sweep.state}
 
     def _trial(self, uploads: Uploads, spec: TrialSpec, result: TrialResult | None) -> None:
         folder = self.folder.trial(spec.uid)
         points = result.points if result else []
-        name = runs.trial_name(spec.number, points, self.front)
-        tags = runs.trial_tags(spec, result, self.front, self.identity)
+        name = runs.trial_name(spec.number, points, self.sweep.front)
+        tags = runs.trial_tags(spec, result, self.sweep.front, self.identity)
         if spec.uid not in self.cursor.trials:
             self.cursor.trials[spec.uid] = uploads.run(
                 spec.uid,
@@ -158,7 +152,7 @@ class _Walk:
                 start=mtime(folder / "spec.json"),
             )
         run = self.cursor.trials[spec.uid]
-        status = runs.trial_status(result, running=self.state == "running")
+        status = runs.trial_status(result, running=self.sweep.state == "running")
         # The status is sent last, so a run that has its final one has its curves too.
         settled = run.record.status == status != "RUNNING"
         lines = [] if settled else list(islice(self.folder.metrics(spec.uid), run.lines, None))
@@ -167,7 +161,7 @@ class _Walk:
             name=name,
             tags=tags,
             params=runs.trial_params(spec),
-            metrics=runs.trial_metrics(spec, result, self.front, self.config),
+            metrics=runs.trial_metrics(spec, result, self.sweep.front, self.sweep.config),
             curves=[] if settled else runs.curves(lines, result, time=mtime(folder / "spec.json")),
         )
         run.lines += len(lines)
@@ -182,27 +176,28 @@ class _Walk:
         }
         if self.cursor.versions:
             pages["Registered networks"] = links.registered_model(self.identity.registered_model)
-        text = note.sweep_note(
-            self.folder, self.config, results=self.results, front=self.front, links=pages
-        )
+        runs_by_uid = self.cursor.trials.items()
+        trials = {uid: links.run(experiment, run.record.run_id) for uid, run in runs_by_uid}
+        text = note.sweep_note(self.sweep, links=pages, trials=trials)
         uploads.update(
             self.parent,
             name=self.folder.name,
             tags=self._sweep_tags() | {names.NOTE: text},
-            metrics=runs.sweep_metrics(self.results, self.front),
-            step=len(self.results),
+            params=runs.sweep_params(self.sweep.config),
+            metrics=runs.sweep_metrics(self.sweep.results, self.sweep.front),
+            step=len(self.sweep.results),
         )
         end = self.folder.path / "finished.json"
-        uploads.set_status(self.parent, _STATUS[self.state], end=end)
+        uploads.set_status(self.parent, _STATUS[self.sweep.state], end=end)
 
     def _report(self) -> None:
-        shown = files.digest([self.state, *map(results.to_json, self.results)])
+        shown = files.digest([self.sweep.state, *map(results.to_json, self.sweep.results)])
         paths = [self.folder.tracking / n for n in ("front.json", "front.png", "report.html")]
         age = time.time() - (mtime(paths[-1]) / 1000 if paths[-1].exists() else 0.0)
-        if shown == self.cursor.report or (self.state == "running" and age < REPORT_SECONDS):
+        if shown == self.cursor.report or (self.sweep.state == "running" and age < REPORT_SECONDS):
             return
-        report.write_front_json(self.folder, paths[0])
-        report.write_front_png(self.folder, paths[1])
-        report.write_report(self.folder, paths[2], state=self.state)
+        files.write_json(paths[0], report.front_json(self.sweep))
+        files.write_bytes(paths[1], report.png(self.sweep))
+        files.write_text(paths[2], report.html(self.sweep))
         self.client.upload(self.parent.record.run_id, paths)
         self.cursor.report = shown

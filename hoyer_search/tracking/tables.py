@@ -8,26 +8,27 @@ from hoyer_search.results import TrialResult
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking import names, runs
 from hoyer_search.tracking.series import short
+from hoyer_search.tracking.snapshot import Snapshot
 
 
-def header(folder: SweepFolder, state: str, front: Front | None) -> Iterator[str]:
+def header(sweep: Snapshot) -> Iterator[str]:
     """Yields the title, and one line each on the sweep and on the dense network."""
-    config, ended = folder.config(), folder.results()
-    failed = sum(result.state == "failed" for result in ended)
-    yield f"<h1>{escape(folder.name)}</h1>"
+    config = sweep.config
+    failed = f", {sweep.num_failed} failed" if sweep.num_failed else ""
+    yield f"<h1>{escape(sweep.folder.name)}</h1>"
     yield (
         f'<p class="soft">{escape(config.description)}</p>'
-        f"<p>{escape(state.capitalize())}: {len(ended)} of {config.budget.trials} trials ended"
-        + (f", {failed} failed" if failed else "")
-        + f". Model <b>{escape(config.model.factory)}</b> on <b>{escape(config.data.source)}</b>, "
-        f"regularizer {escape(config.regularizer.name)}, {config.pruning.granularity} pruning.</p>"
+        f"<p>{sweep.state.capitalize()}: {len(sweep.results)} of {config.budget.trials} trials "
+        f"ended{failed}. Model <b>{escape(config.model.factory)}</b> on "
+        f"<b>{escape(config.data.source)}</b>, regularizer {config.regularizer.name}, "
+        f"{config.pruning.granularity} pruning.</p>"
     )
     if config.protocol == "paper":
         yield '<p class="best">Chosen by test accuracy, as in the paper (protocol: paper).</p>'
-    if front is None:
+    if sweep.front is None:
         yield "<p>The dense network is not trained yet.</p>"
         return
-    dense = front.dense
+    dense = sweep.front.dense
     yield (
         f"<p>Dense network {escape(dense.structure)}: {dense.val_accuracy:.2%} on validation, "
         f"{dense.test_accuracy:.2%} on test, {dense.nonzeros:,} weights, {dense.macs:,} MACs, "
@@ -35,10 +36,9 @@ def header(folder: SweepFolder, state: str, front: Front | None) -> Iterator[str
     )
 
 
-def operating_points(folder: SweepFolder, front: Front) -> str:
-    """Returns the table of the best network of each operating point."""
-    searched = list(folder.config().search.dimensions)
-    searched = [name for name in searched if name != "threshold"]
+def operating_points(sweep: Snapshot, front: Front) -> str:
+    """Returns the table of the best network of each operating point, and how to fetch them."""
+    searched = [name for name in sweep.config.search.dimensions if name != "threshold"]
     head = ["Point", "Floor", "Compression", "Validation", "Test", "Nonzeros", "MACs", "Latency"]
     rows = []
     for name, point in front.operating_points.items():
@@ -57,21 +57,31 @@ def operating_points(folder: SweepFolder, front: Front) -> str:
             escape(point.structure),
             short(point.threshold),
             *(escape(short(point.params[p])) if p in point.params else "" for p in searched),
-            f"<code>{escape(names.pull_command(folder, name))}</code>",
         ]
         rows.append(_row(cells))
-    return _table([*head, "Structure", "Threshold", *searched, "Fetch it"], rows)
+    table = _table([*head, "Structure", "Threshold", *searched], rows)
+    return table + _commands(sweep.folder, front)
 
 
-def trials(folder: SweepFolder, ended: Sequence[TrialResult], front: Front | None) -> str:
+def _commands(folder: SweepFolder, front: Front) -> str:
+    kept = [name for name, point in front.operating_points.items() if point is not None]
+    lines = (
+        f"<li><b>{escape(name)}</b> <code>{escape(names.pull_command(folder, name))}</code></li>"
+        for name in kept
+    )
+    return f"<p>Fetch a network:</p><ul>{''.join(lines)}</ul>" if kept else ""
+
+
+def trials(sweep: Snapshot) -> str:
     """Returns the table of all trials, and the tracebacks of those that failed."""
-    if not folder.specs():
+    if not sweep.specs:
         return '<p class="soft">No trial has started yet.</p>'
-    done = {result.uid: result for result in ended}
+    front = sweep.front
+    done = {result.uid: result for result in sweep.results}
     members = {point.name for point in front.points} if front else set()
-    searched = list(folder.config().search.dimensions)
+    searched = list(sweep.config.search.dimensions)
     rows = []
-    for spec in folder.specs():
+    for spec in sweep.specs:
         result = done.get(spec.uid)
         points = result.points if result else []
         best = runs.shown_point(points, front) if front else None
@@ -87,7 +97,7 @@ def trials(folder: SweepFolder, ended: Sequence[TrialResult], front: Front | Non
         cells += [f'<span class="best">{count}</span>' if count else "0", f"{seconds / 60:.1f}"]
         rows.append(_row(cells))
     head = ["Trial", "State", *searched, "Compression", "Validation", "Test", "Nonzeros", "MACs"]
-    return _table([*head, "On the front", "Minutes"], rows) + "".join(_failures(ended))
+    return _table([*head, "On the front", "Minutes"], rows) + "".join(_failures(sweep.results))
 
 
 def _failures(ended: Sequence[TrialResult]) -> Iterator[str]:

@@ -97,6 +97,8 @@ def _front(search: str, searched: Sequence[str]) -> Json:
             "isReordered": True,
             "deleted": False,
             "isGenerated": False,
+            "columns": 2 if index == 0 else 3,
+            "cardHeight": 440 if index == 0 else 360,
         }
         for index, name in enumerate(
             ["Pareto front", "val", "prune", "train", "Model metrics", "System metrics"]

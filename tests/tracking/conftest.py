@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from hoyer_search.results import (
     TrialSpec,
 )
 from hoyer_search.store import SweepFolder
+from hoyer_search.tracking.client import Client, default_uri
 
 WEIGHTS = 266_200
 START = 1_790_000_000.0
@@ -54,13 +56,26 @@ class Builder:
         self.folder.add_trial(spec)
         return spec
 
-    def epochs(self, spec: TrialSpec, count: int, *, first: int = 1, stage: str = "regularize",
-               point: int | None = None) -> None:
+    def epochs(
+        self,
+        spec: TrialSpec,
+        count: int,
+        *,
+        first: int = 1,
+        stage: str = "regularize",
+        point: int | None = None,
+    ) -> None:
         with (self.folder.trial(spec.uid) / "metrics.jsonl").open("a") as file:
             for epoch in range(first, first + count):
                 metrics = {"loss": 0.5 / epoch, "val_accuracy": 0.98 - 0.05 / epoch}
-                progress = Progress(stage=stage, epoch=epoch, epochs=count, point=point,
-                                    metrics=metrics, time=START + spec.number * 100 + epoch)
+                progress = Progress(
+                    stage=stage,
+                    epoch=epoch,
+                    epochs=count,
+                    point=point,
+                    metrics=metrics,
+                    time=START + spec.number * 100 + epoch,
+                )
                 file.write(json.dumps(results.to_json(progress)) + "\n")
 
     def end(self, spec: TrialSpec, *, error: str | None = None) -> TrialResult:
@@ -106,14 +121,20 @@ class Builder:
             doublings = step / 40 * 9
             lost = 0.88 / (1 + math.exp(-2.5 * (doublings - skill)))
             nonzeros = int(WEIGHTS / 2**doublings)
-            curve.append(CurvePoint(threshold=step / 100, val_accuracy=max(0.1, 0.981 - lost),
-                                    nonzeros=nonzeros, macs=nonzeros))
+            curve.append(
+                CurvePoint(
+                    threshold=step / 100,
+                    val_accuracy=max(0.1, 0.981 - lost),
+                    nonzeros=nonzeros,
+                    macs=nonzeros,
+                )
+            )
         return curve
 
     def point(self, spec: TrialSpec, index: int) -> Point:
         rng = random.Random(f"{self.seed} {spec.number} {index}")
         doublings = self.skill(spec) - 2.0 + 0.9 * index
-        accuracy = round(0.982 - 0.0015 * 2.1**index - 0.001 * rng.random(), 4)
+        accuracy = round(0.983 - 0.0015 * 2.4**index - 0.002 * rng.random(), 4)
         nonzeros = int(WEIGHTS / 2**doublings)
         return Point(
             trial=spec.number,
@@ -131,8 +152,16 @@ class Builder:
             structure="353-45-11",
             exactness=1e-15,
             latency_ms={"dense": 0.12, "shrunk": 0.05},
-            layers=[LayerResult(name="fc1", weights=235_200, nonzeros=nonzeros, rows=45,
-                                columns=353, macs=15_885)],
+            layers=[
+                LayerResult(
+                    name="fc1",
+                    weights=235_200,
+                    nonzeros=nonzeros,
+                    rows=45,
+                    columns=353,
+                    macs=15_885,
+                )
+            ],
         )
 
 
@@ -147,3 +176,27 @@ def new_sweep(storage: Path, name: str = "quick-1", **overrides: Any) -> Builder
 def sweep(tmp_path: Path) -> Builder:
     """A sweep of which nothing has run."""
     return new_sweep(tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with nothing in it; creating one takes seconds, copying it none."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    Client(default_uri(path.parent), artifacts=path.parent).ping()
+    return path
+
+
+@pytest.fixture
+def stored(sweep: Builder, empty_store: Path) -> Builder:
+    """A sweep of which nothing has run, beside an empty MLflow database."""
+    shutil.copy(empty_store, sweep.folder.path.parent / "mlflow.db")
+    return sweep
+
+
+@pytest.fixture
+def mlflow_api(sweep: Builder) -> Any:
+    """MLflow's own client on the database beside the sweep."""
+    from mlflow import MlflowClient
+
+    uri = default_uri(sweep.folder.path.parent)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)

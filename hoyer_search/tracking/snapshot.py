@@ -1,0 +1,62 @@
+"""A sweep's folder as it was at one moment, so that everything shown agrees with itself."""
+
+from dataclasses import dataclass
+
+from hoyer_search.config import SweepConfig
+from hoyer_search.front import Front
+from hoyer_search.results import TrialResult, TrialSpec
+from hoyer_search.store import SweepFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a sweep had produced at one moment.
+
+    Attributes:
+        folder: The sweep's folder.
+        config: Its configuration.
+        state: ``running``, ``finished`` or ``interrupted``.
+        results: Results of the trials that had ended, by number.
+        specs: Specifications of these and of the trials that had not, by number.
+        front: Front of the results, None before the dense network is known.
+    """
+
+    folder: SweepFolder
+    config: SweepConfig
+    state: str
+    results: list[TrialResult]
+    specs: list[TrialSpec]
+    front: Front | None
+
+    @classmethod
+    def of(cls, folder: SweepFolder, *, running: bool | None = None) -> "Snapshot":
+        """Reads a sweep's folder.
+
+        Args:
+            folder: The folder.
+            running: Whether a driver runs the sweep; asked of the folder by default.
+
+        Raises:
+            StorageError: The folder is damaged.
+        """
+        config, dense, ended = folder.config(), folder.dense(), folder.results()
+        front = None
+        if dense is not None:
+            front = Front.of(
+                (point for result in ended for point in result.points),
+                dense=dense,
+                sparsity=config.objective.sparsity,
+                floors=config.objective.floors(dense.val_accuracy),
+            )
+        state = "running" if running else folder.state() if running is None else _ended(folder)
+        # Specifications last: each trial's is written before its result.
+        return cls(folder, config, state, ended, folder.specs(), front)
+
+    @property
+    def num_failed(self) -> int:
+        """Returns how many trials failed."""
+        return sum(result.state == "failed" for result in self.results)
+
+
+def _ended(folder: SweepFolder) -> str:
+    return "finished" if (folder.path / "finished.json").is_file() else "interrupted"
