@@ -1,6 +1,18 @@
 """Built-in networks, the user's own by import path, and networks from artefacts."""
 
-from hoyer_search.models.lenet import lenet_5 as lenet_5
-from hoyer_search.models.lenet import lenet_300_100 as lenet_300_100
-from hoyer_search.models.registry import MODELS as MODELS
-from hoyer_search.models.registry import build as build
+from hoyer_search.compression.weights import apply_weights, load_weights
+from hoyer_search.models.artifacts import load_artifact, load_masked
+from hoyer_search.models.lenet import lenet_5, lenet_300_100
+from hoyer_search.models.registry import MODELS, build, resolve_factory
+
+__all__ = [
+    "MODELS",
+    "apply_weights",
+    "build",
+    "lenet_5",
+    "lenet_300_100",
+    "load_artifact",
+    "load_masked",
+    "load_weights",
+    "resolve_factory",
+]

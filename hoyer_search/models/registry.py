@@ -27,8 +27,16 @@ def build(factory: str, arguments: dict[str, Any]) -> nn.Module:
         PluginError: The factory cannot be found, raises, returns something else than a module, or
             its network has no prunable layer (the types of its layers are listed).
     """
-    function = plugins.resolve(factory, kind="model factory", builtin=MODELS)
-    return call(function, arguments, name=factory)
+    return call(resolve_factory(factory), arguments, name=factory)
+
+
+def resolve_factory(factory: str) -> Callable[..., nn.Module]:
+    """Returns a model factory by its alias or import path.
+
+    Raises:
+        PluginError: It cannot be found.
+    """
+    return plugins.resolve(factory, kind="model factory", builtin=MODELS)
 
 
 def call(factory: Callable[..., Any], arguments: dict[str, Any], *, name: str) -> nn.Module:
