@@ -73,9 +73,9 @@ def add_group_gradient_(
     factor = limited(factor, dtype)
     kernel_size = weight.shape[2:].numel()
     columns = limited(channels, dtype).unsqueeze(1).expand(-1, kernel_size).flatten()
-    blocks = row_blocks(weight, dtype)
+    blocks = row_blocks(weight, torch.float64)  # half as large: it holds more temporaries
     rows = torch.split(limited(filters, dtype).unsqueeze(1), [len(block) for block in blocks])
-    for block, target, row in zip(blocks, row_blocks(grad, dtype), rows, strict=True):
+    for block, target, row in zip(blocks, row_blocks(grad, torch.float64), rows, strict=True):
         flat = block.flatten(1).to(dtype)
         direction = (flat * row).addcmul_(flat, columns)
         add_product_(target, direction.view(target.shape), factor)

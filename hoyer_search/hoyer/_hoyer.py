@@ -33,9 +33,10 @@ def absolute_and_square_sums(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]
         for block in blocks:
             magnitudes = block.to(dtype).abs()
             total = magnitudes.sum()
-            shares = magnitudes.mul_(total.clamp_min(tiny).reciprocal_()).flatten()
+            shares = magnitudes.mul_(total.clamp_min(tiny).reciprocal_())
             sums.append(total)
-            square_sums.append(torch.dot(shares, shares))
+            # Not vector_norm or dot: they add up in sequence, sum() in a tree, which is exact here.
+            square_sums.append(shares.square_().sum())
     l1 = torch.stack(sums).double()
     l2_squared = torch.stack(square_sums) * l1.clamp_min(tiny).square_()
     return per_layer(l1, counts), per_layer(l2_squared, counts)
