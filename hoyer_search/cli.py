@@ -13,13 +13,15 @@ from rich.table import Table
 from hoyer_search import __version__, spaces
 from hoyer_search.client import DEFAULT_STORAGE
 from hoyer_search.config import SweepConfig
-from hoyer_search.display import Display, points_table
+from hoyer_search.display import Display, clock, points_table
 from hoyer_search.errors import HoyerSearchError, InputError
 from hoyer_search.front import Front
 from hoyer_search.results import Event
 from hoyer_search.store import SweepFolder
 
-_out, _err = Console(), Console(stderr=True)
+# Where no terminal says how wide it is (a pipe, a log file), tables get room for every column.
+_width = None if sys.stdout.isatty() else 140
+_out, _err = Console(width=_width), Console(stderr=True)
 EXIT_ERROR, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 storage_option = click.option(
@@ -204,10 +206,7 @@ def evaluate(folder: Path, factory: str | None, source: str | None, as_json: boo
     if as_json:
         _print_json(measured)
         return
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for key, value in measured.items():
-        table.add_row(key.replace("_", " "), _format(key, value))
-    _out.print(table)
+    _print_pairs(measured)
 
 
 @cli.command()
@@ -267,11 +266,7 @@ def plan(space: str, settings: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         _print_json(estimate)
         return
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for key, value in estimate.items():
-        if key != "layers":
-            table.add_row(key.replace("_", " "), _format(key, value))
-    _out.print(table)
+    _print_pairs({k: v for k, v in estimate.items() if k != "layers"})
     layers = Table(title="prunable layers", title_justify="left", box=None, pad_edge=False)
     for column in ("layer", "shape", "weights", "MACs"):
         layers.add_column(column, justify="left" if column in ("layer", "shape") else "right")
@@ -373,10 +368,20 @@ def _format(key: str, value: Any) -> str:
     if isinstance(value, float):
         if key.endswith("accuracy"):
             return f"{value:.2%}"
+        if key.endswith("_hours"):
+            return clock(3600 * value)
         return f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value)
+
+
+def _print_pairs(values: dict[str, Any]) -> None:
+    width = max(map(len, values))
+    for key, value in values.items():
+        _say(f"{key.removesuffix('_hours').replace('_', ' '):<{width}}  {_format(key, value)}")
 
 
 def _print_json(document: Any) -> None:

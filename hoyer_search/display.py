@@ -83,7 +83,7 @@ class Display:
         if not self._durations or left <= 0:
             return ""
         mean = sum(self._durations) / len(self._durations)
-        return f", {_clock(mean * left / max(1, len(self._running) + 1))} left"
+        return f", {clock(mean * left / max(1, len(self._running) + 1))} left"
 
     def _render(self) -> Group:
         head = f"{self._ended} of {self._trials} trials{self._time_left()}"
@@ -104,7 +104,7 @@ class Display:
             table.add_column(column)
         for spec, progress, start in self._running.values():
             stage = "starting" if progress is None else _stage(progress)
-            row = (str(spec.number), _params(spec), stage, _clock(time.monotonic() - start))
+            row = (str(spec.number), _params(spec), stage, clock(time.monotonic() - start))
             table.add_row(*row)
         return table
 
@@ -152,7 +152,8 @@ def _stage(progress: Progress) -> str:
     return text
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Returns a time as minutes and seconds, with hours where there are any."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

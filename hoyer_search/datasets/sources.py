@@ -5,12 +5,11 @@ from types import MappingProxyType
 from typing import Any
 
 from hoyer_search import plugins
-from hoyer_search.config import SweepConfig
+from hoyer_search.config import Data as DataSettings
 from hoyer_search.datasets.mnist import fashion_mnist, mnist
 from hoyer_search.datasets.splits import (
     Data,
     Examples,
-    Source,
     Splits,
     first_input,
     split,
@@ -23,24 +22,27 @@ DATASETS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 )
 
 
-def load(config: SweepConfig) -> Splits:
+def load(settings: DataSettings, *, seed: int, protocol: str = "honest") -> Splits:
     """Returns the data of a sweep, split by its seed.
 
-    With ``protocol: paper`` the test examples serve as validation too, and all training examples
-    train.
+    Args:
+        settings: The ``data`` section of a configuration.
+        seed: The sweep's seed.
+        protocol: With ``paper`` the test examples serve as validation too, and all training
+            examples train.
 
     Raises:
         PluginError: The data function cannot be imported.
         DataError: It raised, or what it returned cannot be used.
     """
-    data = _call(config.data.source, config.data.arguments)
+    data = _call(settings.source, settings.arguments)
     train, test = to_source(data.train, name="train"), to_source(data.test, name="test")
-    if config.protocol == "paper":
+    if protocol == "paper":
         validation = test
     elif data.validation is not None:
         validation = to_source(data.validation, name="validation")
     else:
-        train, validation = split(train, validation=config.data.validation, seed=config.seed)
+        train, validation = split(train, validation=settings.validation, seed=seed)
     return Splits(
         train=train,
         validation=validation,
@@ -50,16 +52,6 @@ def load(config: SweepConfig) -> Splits:
         mean=None if data.mean is None else tuple(data.mean),
         std=None if data.std is None else tuple(data.std),
     )
-
-
-def load_test(source: str, arguments: Mapping[str, Any]) -> Source:
-    """Returns the test examples of a data source.
-
-    Raises:
-        PluginError: The data function cannot be imported.
-        DataError: It raised, or what it returned cannot be used.
-    """
-    return to_source(_call(source, arguments).test, name="test")
 
 
 def _call(source: str, arguments: Mapping[str, Any]) -> Data:

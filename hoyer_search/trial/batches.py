@@ -56,7 +56,9 @@ class TensorBatches(Batches):
     @override
     def in_order(self) -> Iterator[Batch]:
         return zip(
-            torch.split(self._inputs, EVALUATION_BATCH), torch.split(self._labels, EVALUATION_BATCH), strict=True
+            torch.split(self._inputs, EVALUATION_BATCH),
+            torch.split(self._labels, EVALUATION_BATCH),
+            strict=True,
         )
 
 

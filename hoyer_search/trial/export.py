@@ -20,7 +20,7 @@ def export_point(
     if target.is_dir():
         return
     metrics: dict[str, Any] = results.to_json(point)
-    metrics |= {"dense": results.to_json(dense), "protocol": config.protocol}
+    metrics["dense"] = results.to_json(dense)
     architecture = Architecture(
         factory=config.model.factory,
         arguments=config.model.arguments,
@@ -38,7 +38,10 @@ def export_point(
             "threshold": point.threshold,
             "rule": config.pruning.rule,
             "data": config.data.model_dump(),
+            "seed": config.seed,
+            "protocol": config.protocol,
             "accuracy": config.objective.accuracy,
+            "cpus": config.resources.cpus,
         },
     )
     save_artifact(target, measured.shrunk, architecture=architecture, metrics=metrics)

@@ -27,7 +27,7 @@ def load_checked(config: SweepConfig) -> Splits:
             )
     if config.model.weights is not None:
         apply_weights(model, load_weights(config.model.weights))
-    data = load(config)
+    data = load(config.data, seed=config.seed, protocol=config.protocol)
     example = first_input(data.train).unsqueeze(0)
     try:
         with torch.inference_mode():

@@ -58,7 +58,7 @@ class Workbench:
                 filter_weight=settings.filter_weight,
                 channel_weight=settings.channel_weight,
             ),
-            [layer.weight for layer in layers.values()],
+            [layer.get_parameter("weight") for layer in layers.values()],
             [settings.layer_weights.get(name, 1.0) for name in layers],
             settings.decay,
         )

@@ -21,15 +21,19 @@ class Augmented(Dataset):
         return X[index] + torch.randn(1, 6, 6), int(Y[index])
 
 
+def load(config):
+    return datasets.load(config.data, seed=config.seed, protocol=config.protocol)
+
+
 def load_with(toy_config, monkeypatch, function, **overrides):
     monkeypatch.setattr("toys.blobs", function)
-    return datasets.load(toy_config(**overrides))
+    return load(toy_config(**overrides))
 
 
 def test_a_toy_source_is_split_by_the_seed_alone(toy_config):
-    splits = datasets.load(toy_config())
-    again = datasets.load(toy_config())
-    other = datasets.load(toy_config(seed=1))
+    splits = load(toy_config())
+    again = load(toy_config())
+    other = load(toy_config(seed=1))
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (400, 200, 300)
     assert np.array_equal(splits.validation.inputs, again.validation.inputs)
     assert not np.array_equal(splits.validation.inputs, other.validation.inputs)
@@ -38,13 +42,13 @@ def test_a_toy_source_is_split_by_the_seed_alone(toy_config):
 
 
 def test_no_example_is_in_two_splits(toy_config):
-    splits = datasets.load(toy_config())
+    splits = load(toy_config())
     rows = np.concatenate([splits.train.inputs, splits.validation.inputs]).reshape(600, -1)
     assert len(np.unique(rows, axis=0)) == 600
 
 
 def test_the_paper_protocol_selects_on_the_test_set(toy_config):
-    splits = datasets.load(toy_config(protocol="paper"))
+    splits = load(toy_config(protocol="paper"))
     assert splits.validation is splits.test
     assert len(splits.train) == 600
 
@@ -107,7 +111,7 @@ def test_a_function_that_raises_is_named(toy_config, monkeypatch):
 )
 def test_unknown_sources_list_what_there_is(toy_config, source, message):
     with pytest.raises(PluginError, match=message):
-        datasets.load(toy_config(data__source=source))
+        load(toy_config(data__source=source))
 
 
 def test_a_dataset_without_tensors_is_refused(toy_config, monkeypatch):
