@@ -1,0 +1,206 @@
+"""A trial, whole: what it leaves behind, what it skips, and where it goes on after a kill."""
+
+import json
+
+import pytest
+import torch
+import toys
+from safetensors.torch import save_file
+
+from hoyer_search import datasets, models, spaces
+from hoyer_search.compression.artifact import read_artifact
+from hoyer_search.errors import TrialDiverged, TrialFenced
+from hoyer_search.results import TrialSpec
+from hoyer_search.trial import stages
+from hoyer_search.trial.pipeline import run_trial
+from hoyer_search.trial.pretraining import pretrain
+
+
+@pytest.fixture
+def start(toy_config, make_sweep):
+    def begin(params=None, **overrides):
+        config = toy_config(**overrides)
+        folder = make_sweep(config)
+        data = datasets.load(config.data, seed=config.seed, protocol=config.protocol)
+        steps = list(pretrain(folder, config, data))
+        params = params or {"decay": 0.01}
+        trial = spaces.apply_params(config, params).model_dump(mode="json")
+        spec = TrialSpec(number=0, uid="000-aaaaaa", params=params, config=trial)
+        folder.add_trial(spec)
+        return folder, spec, data, steps
+
+    return begin
+
+
+def stages_run(steps):
+    return [(s.stage, s.point, s.epoch) for s in steps if s.stage != "curve"]
+
+
+def test_pretraining_is_done_once(start, toy_config):
+    folder, _, data, steps = start()
+    assert [s.epoch for s in steps] == [1, 2, 3]
+    assert folder.dense().val_accuracy == steps[-1].metrics["val_accuracy"]
+    assert folder.dense().structure == "36-16-8"
+    assert folder.dense().nonzeros == folder.dense().macs == 36 * 16 + 16 * 8 + 8 * 4
+    assert list(pretrain(folder, toy_config(), data)) == []
+
+
+def test_searched_parameters_do_not_change_the_pretrained_network(start, toy_config):
+    folder, _, data, _ = start()
+    config = toy_config(regularizer__decay=0.5, pipeline__regularize__epochs=9)
+    assert list(pretrain(folder, config, data)) == []
+    assert len(list(pretrain(folder, toy_config(seed=1), data))) == 3
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {
+            "regularizer__name": "group_hs",
+            "pruning__granularity": "structural",
+            "objective__sparsity": "macs",
+        },
+        {
+            "model__factory": "toys:cnn",
+            "pruning__rule": "absolute",
+            "objective__sparsity": "latency_ms",
+        },
+        {"protocol": "paper", "objective__accuracy": "top5", "model__factory": "toys:cnn"},
+    ],
+)
+def test_a_trial_leaves_a_result_and_artefacts_that_agree(start, overrides):
+    folder, spec, data, _ = start(**overrides)
+    list(run_trial(folder, spec, data))
+    result = folder.result(spec.uid)
+    assert result.state == "complete"
+    assert 1 <= len(result.points) <= 2
+    assert [p.index for p in result.points] == list(range(len(result.points)))
+    sizes = [p.nonzeros for p in result.curve]
+    assert sizes == sorted(sizes, reverse=True)
+    front = folder.front()
+    assert front.points
+    for point in front.points:
+        artifact = read_artifact(folder.point(point.name))
+        assert artifact.metrics["nonzeros"] == point.nonzeros
+        assert artifact.architecture.origin["sweep"] == "sweep"
+        assert point.exactness < 1e-10
+        assert point.parameters <= result.dense.parameters
+        assert sum(layer.nonzeros for layer in point.layers) == point.nonzeros
+        factory = spec.config["model"]["factory"]
+        model = models.load_artifact(artifact.folder, factory=factory)
+        x, y = torch.from_numpy(data.test.inputs), torch.from_numpy(data.test.labels)
+        topk = 4 if spec.config["objective"]["accuracy"] == "top5" else 1
+        with torch.inference_mode():
+            hits = model(x).topk(topk, 1).indices.eq(y[:, None]).any(1)
+        assert float(hits.float().mean()) == pytest.approx(point.test_accuracy, abs=1e-6)
+    assert set(result.wall_seconds) == {"regularize", "curve", "finetune", "measure"}
+
+
+def test_a_searched_threshold_is_the_only_one(start):
+    search = {"low": 0.01, "high": 2.0, "log": True}
+    folder, spec, data, _ = start({"decay": 0.01, "threshold": 0.5}, search__threshold=search)
+    list(run_trial(folder, spec, data))
+    result = folder.result(spec.uid)
+    assert [p.threshold for p in result.curve] == [p.threshold for p in result.points] == [0.5]
+
+
+def test_a_finished_trial_is_not_run_again(start):
+    folder, spec, data, _ = start()
+    list(run_trial(folder, spec, data))
+    assert list(run_trial(folder, spec, data)) == []
+
+
+@pytest.mark.parametrize("killed_after", [2, 5, 6, 7])
+def test_a_killed_trial_goes_on_and_gives_the_same_result(start, tmp_path, killed_after):
+    folder, spec, data, _ = start()
+    whole_spec = TrialSpec(number=1, uid="001-bbbbbb", params=spec.params, config=spec.config)
+    folder.add_trial(whole_spec)
+    list(run_trial(folder, whole_spec, data))
+    first = []
+    for step in run_trial(folder, spec, data):
+        first.append(step)
+        if len(first) == killed_after:
+            break  # the generator is dropped: nothing after its last yield happens
+    rest = list(run_trial(folder, spec, data))
+    done = stages_run(first)
+    # Checkpoints are taken before a step is announced, so at most that step is repeated.
+    assert len(set(done) & set(stages_run(rest))) <= 1
+    result, whole = folder.result(spec.uid), folder.result("001-bbbbbb")
+    assert result.curve == whole.curve
+    for ours, theirs in zip(result.points, whole.points, strict=True):
+        assert (ours.nonzeros, ours.val_accuracy, ours.threshold, ours.layers) == (
+            theirs.nonzeros, theirs.val_accuracy, theirs.threshold, theirs.layers
+        )  # fmt: skip
+    keys = [(m["stage"], m["point"], m["epoch"]) for m in folder.metrics(spec.uid)]
+    assert len(keys) == len(set(keys)), "every step is in the journal once"
+
+
+def test_a_damaged_stage_is_run_again(start):
+    folder, spec, data, _ = start()
+    list(run_trial(folder, spec, data))
+    trial = folder.trial(spec.uid)
+    expected = folder.result(spec.uid).curve
+    (trial / "result.json").unlink()
+    weights = next(trial.glob("regularize-*")) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8] + b"\xff" * 8)
+    steps = list(run_trial(folder, spec, data))
+    assert [s.epoch for s in steps if s.stage == "regularize"] == [1, 2, 3, 4]
+    assert folder.result(spec.uid).curve == expected
+
+
+def test_an_orphan_may_write_no_more(start):
+    folder, spec, data, _ = start()
+    orphan = run_trial(folder, spec, data)
+    next(orphan)
+    stages.Attempt(folder.trial(spec.uid))  # a successor on another node
+    with pytest.raises(TrialFenced, match="newer attempt"):
+        list(orphan)
+    assert folder.result(spec.uid) is None
+
+
+def test_a_torn_journal_line_is_left_out(start):
+    folder, spec, data, _ = start()
+    steps = run_trial(folder, spec, data)
+    next(steps)
+    steps.close()
+    path = folder.trial(spec.uid) / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"stage": "regul')
+    list(run_trial(folder, spec, data))
+    entries = list(folder.metrics(spec.uid))
+    assert [e["epoch"] for e in entries if e["stage"] == "regularize"] == [1, 2, 3, 4]
+    assert all(json.dumps(e) for e in entries)
+
+
+def test_a_diverging_trial_says_so(start):
+    folder, spec, data, _ = start()
+    config = spec.config | {"model": spec.config["model"] | {"factory": "toys:mlp"}}
+    config["pipeline"]["regularize"] |= {"lr": 1e30, "optimizer": "sgd"}
+    diverging = TrialSpec(number=2, uid="002-cccccc", params=spec.params, config=config)
+    folder.add_trial(diverging)
+    with pytest.raises(TrialDiverged, match=r"loss became|NaN or infinite"):
+        list(run_trial(folder, diverging, data))
+    assert folder.result(diverging.uid) is None
+
+
+def test_given_weights_replace_pretraining(start, tmp_path):
+    torch.manual_seed(4)
+    model = toys.mlp()
+    save_file(model.state_dict(), tmp_path / "mine.safetensors")
+    folder, spec, data, steps = start(model__weights=str(tmp_path / "mine.safetensors"))
+    assert steps == []
+    with torch.inference_mode():
+        hits = model(torch.from_numpy(data.validation.inputs)).argmax(1).numpy()
+    assert folder.dense().val_accuracy == pytest.approx((hits == data.validation.labels).mean())
+    list(run_trial(folder, spec, data))
+    assert folder.result(spec.uid).state == "complete"
+
+
+def test_a_trial_without_its_pretrained_network_stops(toy_config, make_sweep):
+    config = toy_config()
+    folder = make_sweep(config)
+    data = datasets.load(config.data, seed=0)
+    spec = TrialSpec(number=0, uid="u", params={}, config=config.model_dump(mode="json"))
+    folder.add_trial(spec)
+    with pytest.raises(FileNotFoundError, match="pretrain the network first"):
+        list(run_trial(folder, spec, data))
