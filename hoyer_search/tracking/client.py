@@ -318,6 +318,9 @@ class Client:
             description=description,
             model_id=model_id,
         )
+        # Only MLflow's server does this by itself; its pages link the model to the version by it.
+        link = json.dumps([{"name": name, "version": version.version}])
+        self._api.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
         return str(version.version)
 
     @_edge

@@ -97,6 +97,7 @@ def _add(
             names.SWEEP_ID: identity.sweep_id,
             "sweep": identity.sweep,
             "point": point.name,
+            "model_id": model_id,
             "accuracy": str(metrics["accuracy"]),
             "test_accuracy": str(metrics["test_accuracy"]),
             "nonzeros": str(point.nonzeros),

@@ -1,6 +1,7 @@
 """A sweep's folder as it was at one moment, so that everything shown agrees with itself."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hoyer_search.config import SweepConfig
 from hoyer_search.front import Front
@@ -39,7 +40,8 @@ class Snapshot:
         Raises:
             StorageError: The folder is damaged.
         """
-        config, dense, ended = folder.config(), folder.dense(), folder.results()
+        changed = (folder.path / "sweep.yaml").stat().st_mtime_ns
+        config, dense, ended = _config(folder, changed), folder.dense(), folder.results()
         front = None
         if dense is not None:
             front = Front.of(
@@ -56,6 +58,12 @@ class Snapshot:
     def num_failed(self) -> int:
         """Returns how many trials failed."""
         return sum(result.state == "failed" for result in self.results)
+
+
+@lru_cache(maxsize=8)
+def _config(folder: SweepFolder, changed: int) -> SweepConfig:
+    """Returns a sweep's configuration; reading its YAML takes longer than an idle sync."""
+    return folder.config()
 
 
 def _ended(folder: SweepFolder) -> str:

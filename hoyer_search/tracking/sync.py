@@ -78,9 +78,12 @@ def sweep_link(folder: SweepFolder, uri: str | None = None) -> str:
     cursor = Cursor.load(folder.tracking / "cursor.json", uri=uri)
     if cursor.experiment is None:
         return links.page(uri)
-    identity = names.Identity.of(folder, folder.config())
+    return _link(uri, cursor.experiment, names.Identity.of(folder, folder.config()))
+
+
+def _link(uri: str, experiment: str, identity: names.Identity) -> str:
     key = views.front_key(identity.sweep_id)
-    return links.page(uri) + links.view(cursor.experiment, key, chart=True)
+    return links.page(uri) + links.view(experiment, key, chart=True)
 
 
 class _Walk:
@@ -109,7 +112,7 @@ class _Walk:
         finally:
             self.cursor.save(self.folder.tracking / "cursor.json")
         return SyncReport(
-            link=sweep_link(self.folder, self.client.uri),
+            link=_link(self.client.uri, self.cursor.experiment, self.identity),
             samples=uploads.samples,
             runs=uploads.created,
             versions=len(self.cursor.versions),

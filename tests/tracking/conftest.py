@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hoyer_search import files, results, spaces
+from hoyer_search.config import SweepConfig
 from hoyer_search.results import (
     CurvePoint,
     Dense,
@@ -23,6 +24,19 @@ from hoyer_search.results import (
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking.client import Client, default_uri
 
+CONFIG = {
+    "name": "example",
+    "description": "LeNet-300-100 on MNIST, single weights",
+    "model": {"factory": "lenet_300_100"},
+    "data": {"source": "mnist"},
+    "pipeline": {
+        "pretrain": {"epochs": 8},
+        "regularize": {"epochs": 8},
+        "finetune": {"epochs": 2, "lr": 3e-4},
+    },
+    "search": {"decay": {"low": 1e-5, "high": 3e-3, "log": True}},
+    "budget": {"trials": 6},
+}
 WEIGHTS = 266_200
 START = 1_790_000_000.0
 DENSE = Dense(
@@ -41,6 +55,7 @@ class Builder:
     """Builds one sweep's folder trial by trial; the same seed gives the same sweep."""
 
     folder: SweepFolder
+    config: SweepConfig
     seed: int = 0
 
     def pretrain(self) -> None:
@@ -51,7 +66,7 @@ class Builder:
     def start(self, number: int) -> TrialSpec:
         rng = random.Random(f"{self.seed} {number}")
         params: dict[str, results.Value] = {"decay": 10 ** rng.uniform(-5, math.log10(3e-3))}
-        config = spaces.apply_params(self.folder.config(), params).model_dump(mode="json")
+        config = spaces.apply_params(self.config, params).model_dump(mode="json")
         spec = TrialSpec(number=number, uid=f"uid{number:04d}", params=params, config=config)
         self.folder.add_trial(spec)
         return spec
@@ -166,10 +181,10 @@ class Builder:
 
 
 def new_sweep(storage: Path, name: str = "quick-1", **overrides: Any) -> Builder:
-    config = spaces.load("quickstart", overrides=overrides)
+    config = SweepConfig.model_validate(CONFIG | overrides)
     provenance = {"created": "2026-11-22T00:00:00", "host": "example", "name": name}
     folder = SweepFolder.create(storage, name, config=config, provenance=provenance)
-    return Builder(folder)
+    return Builder(folder, config)
 
 
 @pytest.fixture

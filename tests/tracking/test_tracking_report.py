@@ -1,0 +1,137 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+from conftest import Builder, new_sweep
+
+from hoyer_search import results
+from hoyer_search.tracking import write_front_png, write_report
+from hoyer_search.tracking.report import front_json
+from hoyer_search.tracking.snapshot import Snapshot
+
+
+def page_of(sweep: Builder, tmp_path: Path) -> str:
+    path = tmp_path / "report.html"
+    write_report(sweep.folder, path)
+    return path.read_text(encoding="utf-8")
+
+
+def figures_of(page: str) -> dict[str, dict[str, list[dict[str, object]]]]:
+    found = re.search(r"^const figures = (.*);$", page, flags=re.MULTILINE)
+    assert found is not None
+    figures: dict[str, dict[str, list[dict[str, object]]]] = json.loads(found[1])
+    return figures
+
+
+def test_the_report_holds_every_point_and_needs_no_network(sweep: Builder, tmp_path: Path) -> None:
+    sweep.pretrain()
+    for number in range(6):
+        sweep.trial(number)
+    page = page_of(sweep, tmp_path)
+    assert not re.search(r"""<(script|link|img|iframe)[^>]*(src|href)\s*=""", page)
+    assert page.count("plotly.js v") == 1
+    front, figures = sweep.folder.front(), figures_of(page)
+    assert front is not None
+    assert set(figures) == {"front", "hypervolume", "parallel"}
+    for name in figures:
+        assert f'<div id="{name}"></div>' in page
+    traces = {trace.get("name"): trace for trace in figures["front"]["data"]}
+    shown = traces["Pareto front"]
+    assert shown["y"] == [point.val_accuracy for point in front.points]
+    assert shown["x"] == pytest.approx([front.compression(point) for point in front.points])
+    others = traces["finetuned network"]["x"]
+    assert isinstance(others, list)
+    assert len(others) + len(front.points) == len(sweep.folder.points())
+    for name, point in front.operating_points.items():
+        if point is not None:
+            assert f"--point {name} " in page
+            assert f"{point.nonzeros:,}" in page
+
+
+def test_hypervolume_ends_at_the_fronts(sweep: Builder, tmp_path: Path) -> None:
+    sweep.pretrain()
+    for number in range(4):
+        sweep.trial(number)
+    areas = figures_of(page_of(sweep, tmp_path))["hypervolume"]["data"][0]["y"]
+    assert isinstance(areas, list)
+    front = sweep.folder.front()
+    assert front is not None
+    assert areas == sorted(areas)
+    assert (areas[0], areas[-1]) == (0.0, pytest.approx(front.hypervolume))
+
+
+@pytest.mark.parametrize("stage", ["empty", "pretrained", "started", "one", "failed"])
+def test_a_sweep_at_any_stage_has_a_report(sweep: Builder, tmp_path: Path, stage: str) -> None:
+    if stage != "empty":
+        sweep.pretrain()
+    if stage == "started":
+        sweep.start(0)
+    if stage == "one":
+        sweep.trial(0)
+    if stage == "failed":
+        sweep.trial(0, error="Traceback:\n<script>alert(1)</script>")
+    page = page_of(sweep, tmp_path)
+    write_front_png(sweep.folder, tmp_path / "front.png")
+    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+    expected = {
+        "empty": "not trained yet",
+        "pretrained": "No trial has started yet",
+        "started": "not ended",
+        "one": "1 of 6 trials ended",
+        "failed": "1 failed",
+    }
+    assert expected[stage] in page
+    assert "<script>alert" not in page
+
+
+def test_operating_points_that_nothing_keeps_are_said_so(tmp_path: Path) -> None:
+    strict = new_sweep(tmp_path / "runs", objective={"points": {"A": {"floor": 0.999}}})
+    strict.pretrain()
+    strict.trial(0)
+    page = page_of(strict, tmp_path)
+    assert "no network keeps this floor yet" in page
+    assert "hoyer-search pull" not in page
+    assert "front" in figures_of(page)
+
+
+def test_categories_and_fixed_thresholds_have_axes(tmp_path: Path) -> None:
+    sweep = new_sweep(
+        tmp_path / "runs",
+        search={
+            "decay": {"low": 1e-5, "high": 3e-3, "log": True},
+            "threshold": {"low": 0.01, "high": 0.1},
+            "regularizer.name": {"choices": ["hoyer", "hoyer_square"]},
+        },
+    )
+    sweep.pretrain()
+    for number, name in enumerate(["hoyer_square", "hoyer"]):
+        spec = sweep.start(number)
+        spec.params["regularizer.name"] = name
+        sweep.end(spec)
+    dimensions = figures_of(page_of(sweep, tmp_path))["parallel"]["data"][0]["dimensions"]
+    assert isinstance(dimensions, list)
+    named = {dimension["label"]: dimension for dimension in dimensions}
+    assert len(named) == len(dimensions)
+    assert named["regularizer.name"]["ticktext"] == ["hoyer", "hoyer_square"]
+    assert named["regularizer.name"]["values"] == [1, 1, 1, 0, 0, 0]
+
+
+def test_other_objectives_have_a_report(tmp_path: Path) -> None:
+    sweep = new_sweep(tmp_path / "runs", objective={"sparsity": "latency_ms"})
+    sweep.pretrain()
+    sweep.trial(0)
+    assert "times fewer milliseconds" in page_of(sweep, tmp_path)
+
+
+def test_the_front_as_json_reads_back(sweep: Builder) -> None:
+    assert front_json(Snapshot.of(sweep.folder))["front"] == []
+    sweep.pretrain()
+    sweep.trial(0)
+    snapshot = Snapshot.of(sweep.folder)
+    assert snapshot.front is not None
+    data = json.loads(json.dumps(front_json(snapshot)))
+    assert [p["nonzeros"] for p in data["front"]] == [p.nonzeros for p in snapshot.front.points]
+    assert data["dense"] == results.to_json(snapshot.front.dense)
+    best = snapshot.front.operating_points["D"]
+    assert data["operating_points"]["D"] == (best.name if best else None)

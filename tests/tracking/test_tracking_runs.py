@@ -1,0 +1,97 @@
+import base64
+import json
+import zlib
+
+import pytest
+from conftest import Builder
+
+from hoyer_search.tracking import names, runs, views
+
+
+def test_the_shown_point_is_on_the_front_before_it_keeps_a_floor(sweep: Builder) -> None:
+    sweep.pretrain()
+    first = sweep.trial(0)
+    front = sweep.folder.front()
+    assert front is not None
+    alone = runs.shown_point(first.points, front)
+    assert alone is not None
+    kept = [p for p in first.points if p.val_accuracy >= front.floors["A"]]
+    assert alone.nonzeros == min(p.nonzeros for p in kept or first.points[:1])
+    only_last = type(front)(front.dense, front.sparsity, front.floors, [first.points[2]])
+    assert runs.shown_point(first.points, only_last) == first.points[2]
+    assert runs.shown_point([], front) is None
+
+
+def test_a_point_under_every_floor_is_still_shown(sweep: Builder) -> None:
+    sweep.pretrain()
+    result = sweep.trial(0)
+    front = sweep.folder.front()
+    assert front is not None
+    unreachable = type(front)(front.dense, front.sparsity, {"A": 0.9999}, front.points)
+    shown = runs.shown_point(result.points, unreachable)
+    assert shown == max(result.points, key=lambda p: p.val_accuracy)
+
+
+@pytest.mark.parametrize(
+    ("stage", "point", "name", "expected"),
+    [
+        ("regularize", None, "loss", "train/loss"),
+        ("regularize", None, "val_accuracy", "val/accuracy"),
+        ("pretrain", None, "loss", "train/pretrain_loss"),
+        ("pretrain", None, "val_accuracy", "val/pretrain_accuracy"),
+        ("finetune", 1, "val_accuracy", "prune/val_accuracy_1"),
+        ("measure", None, "seconds", "prune/seconds_measure"),
+    ],
+)
+def test_curves_are_grouped(stage: str, point: int | None, name: str, expected: str) -> None:
+    line = {"stage": stage, "epoch": 3, "epochs": 8, "point": point, "time": 1.5}
+    (sample,) = runs.curves([line | {"metrics": {name: 0.25}}], None, time=0)
+    assert (sample.key, sample.value, sample.time, sample.step) == (expected, 0.25, 1500, 3)
+
+
+def test_values_that_are_no_number_and_foreign_lines_are_left_out() -> None:
+    line = {"stage": "regularize", "epoch": 1, "epochs": 8, "time": 1.0}
+    lines = [
+        line | {"metrics": {"loss": float("nan"), "penalty": float("inf"), "val_accuracy": 0.5}},
+        {"another": "version"},
+    ]
+    assert [s.key for s in runs.curves(lines, None, time=0)] == ["val/accuracy"]
+
+
+def test_an_alias_is_one_that_mlflow_takes() -> None:
+    assert [names.alias(n) for n in ("A", "top 5%", "v1", "latest")] == [
+        "A",
+        "top-5-",
+        "point-v1",
+        "point-latest",
+    ]
+
+
+def test_names_of_plugins_are_short(sweep: Builder) -> None:
+    config = sweep.config.model_copy(
+        update={
+            "model": sweep.config.model.model_copy(update={"factory": "my_net.models:wide"}),
+            "data": sweep.config.data.model_copy(update={"source": "my_net.data:cells"}),
+        }
+    )
+    identity = names.Identity.of(sweep.folder, config)
+    assert identity.experiment == "hoyer/cells-wide"
+    assert identity.registered_model == "hoyer-cells-wide"
+
+
+def test_a_view_unpacks_to_the_state_of_mlflows_page(sweep: Builder) -> None:
+    identity = names.Identity.of(sweep.folder, sweep.config)
+    tags = views.tags(identity, searched=["log10_decay"], points=["A"], created=5)
+    view = json.loads(tags[f"mlflow.sharedViewState.hoyer-front-{identity.sweep_id}"])
+    assert view["name"] == "Pareto front of quick-1"
+    kind, _, packed = view["state"].partition(";")
+    assert kind == "deflate"
+    state = json.loads(zlib.decompress(base64.b64decode(packed)))
+    scatter = state["compareRunCharts"][0]
+    assert (scatter["xaxis"]["key"], scatter["yaxis"]["key"]) == ("log2_compression", "accuracy")
+    sections = [section["uuid"] for section in state["compareRunSections"]]
+    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} <= set(sections)
+    uuids = [chart["uuid"] for chart in state["compareRunCharts"]]
+    assert len(uuids) == len(set(uuids))
+    assert identity.sweep_id in state["searchFilter"]
+    assert max(map(len, tags.values())) < 5000
