@@ -12,13 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
-import torch
+import numpy as np
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hoyer_search.compression import operations
 from hoyer_search.compression.layers import PRUNABLE_TYPES, PrunableLayer, prunable_layers
 from hoyer_search.compression.layouts import Layout, Layouts
+from hoyer_search.compression.shapes import tensor_shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class _ShapeOf:
 
 
 _Value: TypeAlias = Layout | _ShapeOf | None
+_Handler: TypeAlias = Callable[[fx.Node, Layout], _Value]
 
 
 @dataclass(slots=True)
@@ -39,20 +41,6 @@ class Walk:
     rows: dict[str, Layout] = field(default_factory=dict)
     columns: dict[str, Layout] = field(default_factory=dict)
     norms: dict[str, Layout] = field(default_factory=dict)
-
-
-class _Shapes(fx.Interpreter):
-    """Runs a graph and notes the shape of every tensor in it."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.shapes: dict[fx.Node, tuple[int, ...]] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        if isinstance(result, Tensor):
-            self.shapes[n] = tuple(result.shape)
-        return result
 
 
 def walk(model: nn.Module, example_input: Tensor) -> Walk:
@@ -66,9 +54,7 @@ def walk(model: nn.Module, example_input: Tensor) -> Walk:
         Exception: Whatever torch.fx raises for a network that it cannot trace.
     """
     traced = fx.symbolic_trace(model)
-    shapes = _Shapes(traced)
-    shapes.run(example_input)
-    walker = _Walker(model, shapes.shapes)
+    walker = _Walker(model, tensor_shapes(traced, example_input))
     for node in traced.graph.nodes:
         walker.visit(node)
     return walker.found
@@ -85,19 +71,26 @@ class _Walker:
         )
         self._shapes = shapes
         self._values: dict[fx.Node, _Value] = {}
-        self._handlers: dict[Any, Callable[[fx.Node], _Value]] = {
+        self._types: list[tuple[tuple[type[nn.Module], ...], _Handler]] = [
+            (PRUNABLE_TYPES, self._layer),
+            ((_BatchNorm,), self._norm),
+            (operations.KEEPING_MODULES, self._keep),
+            (operations.SHIFTING_MODULES, self._shift),
+            (operations.POOLING_MODULES, self._pool),
+            ((nn.Flatten,), self._flatten_module),
+        ]
+        self._functions: dict[Any, _Handler] = {
             target: handler
             for targets, handler in (
-                (operations.KEEPING_FUNCTIONS, self._keeping_function),
-                (operations.SHIFTING_FUNCTIONS, self._shifting_function),
-                (operations.POOLING_FUNCTIONS, self._pooling_function),
+                (operations.KEEPING_FUNCTIONS, self._keep),
+                (operations.SHIFTING_FUNCTIONS, self._shift),
+                (operations.POOLING_FUNCTIONS, self._pool),
                 (operations.FLATTENS, self._flatten_function),
                 (operations.MEANS, self._mean),
                 (operations.VIEWS, self._view),
                 (operations.ARITHMETIC, self._arithmetic),
-                (operations.CONCATENATIONS, self._concatenation),
-                ({getattr, "size"}, self._size),
-                ({operator.getitem}, self._item),
+                (operations.CONCATENATIONS, self._concatenate),
+                (operations.SIZES, self._size),
             )
             for target in targets
         }
@@ -109,37 +102,25 @@ class _Walker:
             self._pin_inputs(node, "model output")
         elif node.op == "get_attr":
             self._values[node] = self._pinned(node, f"constant {node.target}")
-        elif node.op == "call_module":
-            self._values[node] = self._module(node, str(node.target))
+        elif node.target is operator.getitem:
+            self._values[node] = self._item(node)
         else:
-            self._values[node] = self._function(node, node.target)
+            source, handle = self._input(node), self._handler(node)
+            self._values[node] = (
+                self._unknown(node) if source is None or handle is None else handle(node, source)
+            )
 
-    def _module(self, node: fx.Node, name: str) -> _Value:
-        module = self._modules[name]
-        source = self._input(node)
-        if source is None:
-            return self._unknown(node)
-        if isinstance(module, PRUNABLE_TYPES):
-            return self._layer(node, name, module, source)
-        if isinstance(module, _BatchNorm):
-            return self._norm(node, name, module, source)
-        if isinstance(module, operations.KEEPING_MODULES):
-            return source
-        if isinstance(module, operations.SHIFTING_MODULES):
-            self._layouts.shift(source)
-            return source
-        if isinstance(module, operations.POOLING_MODULES):
-            return self._pooling(node, source)
-        if isinstance(module, nn.Flatten):
-            return self._flatten(node, source, module.start_dim, module.end_dim)
-        return self._unknown(node)
-
-    def _function(self, node: fx.Node, target: Any) -> _Value:
-        return self._handlers.get(target, self._unknown)(node)
+    def _handler(self, node: fx.Node) -> _Handler | None:
+        if node.op != "call_module":
+            return self._functions.get(node.target)
+        module = self._modules[str(node.target)]
+        return next((h for types, h in self._types if isinstance(module, types)), None)
 
     # Layers
 
-    def _layer(self, node: fx.Node, name: str, layer: PrunableLayer, source: Layout) -> Layout:
+    def _layer(self, node: fx.Node, source: Layout) -> Layout:
+        name = str(node.target)
+        layer = cast(PrunableLayer, self._modules[name])
         linear = isinstance(layer, nn.Linear)
         dims = len(self._shapes[node])
         made = self._layouts.new(layer.weight.shape[0], dim=dims - 1 if linear else 1)
@@ -158,48 +139,38 @@ class _Walker:
     def _is_tied(self, layer: PrunableLayer) -> bool:
         return self._owners[id(layer.weight)] > 1
 
-    def _norm(self, node: fx.Node, name: str, module: _BatchNorm, source: Layout) -> Layout:
+    def _norm(self, node: fx.Node, source: Layout) -> Layout:
+        name = str(node.target)
         if name in self.found.norms or source.dim != 1:
             self._pin(f"{name} is used in an unusual way", source, self.found.norms.get(name))
-        if not module.affine:
+        if not cast(_BatchNorm, self._modules[name]).affine:
             self._layouts.shift(source)  # its mean is still subtracted
         self.found.norms.setdefault(name, source)
         return source
 
     # Operations
 
-    def _keeping_function(self, node: fx.Node) -> _Value:
-        source = self._input(node)
-        return self._unknown(node) if source is None else source
+    def _keep(self, node: fx.Node, source: Layout) -> Layout:
+        return source
 
-    def _shifting_function(self, node: fx.Node) -> _Value:
-        source = self._input(node)
-        if source is None:
-            return self._unknown(node)
+    def _shift(self, node: fx.Node, source: Layout) -> Layout:
         self._layouts.shift(source)
         return source
 
-    def _pooling_function(self, node: fx.Node) -> _Value:
-        source = self._input(node)
-        return self._unknown(node) if source is None else self._pooling(node, source)
-
-    def _pooling(self, node: fx.Node, source: Layout) -> _Value:
+    def _pool(self, node: fx.Node, source: Layout) -> _Value:
         # Without a batch dimension, or with the indices returned too, dim 1 is something else.
-        positions = {"1": 3, "2": 4, "3": 5}
-        kind = self._describe(node).rstrip("d")[-1]
-        shape = self._shapes.get(node)
-        if source.dim != 1 or shape is None or len(shape) != positions.get(kind):
+        rank = {"1": 3, "2": 4, "3": 5}[self._describe(node).rstrip("d")[-1]]
+        if source.dim != 1 or len(self._shapes.get(node, ())) != rank:
             return self._unknown(node)
         return source
 
-    def _flatten_function(self, node: fx.Node) -> _Value:
-        source = self._input(node)
-        if source is None:
-            return self._unknown(node)
-        return self._flatten(
-            node, source, self._argument(node, 1, "start_dim", 0),
-            self._argument(node, 2, "end_dim", -1),
-        )  # fmt: skip
+    def _flatten_module(self, node: fx.Node, source: Layout) -> _Value:
+        module = cast(nn.Flatten, self._modules[str(node.target)])
+        return self._flatten(node, source, module.start_dim, module.end_dim)
+
+    def _flatten_function(self, node: fx.Node, source: Layout) -> _Value:
+        start = self._argument(node, 1, "start_dim", 0)
+        return self._flatten(node, source, start, self._argument(node, 2, "end_dim", -1))
 
     def _flatten(self, node: fx.Node, source: Layout, start: Any, end: Any) -> _Value:
         shape = self._shapes[self._first(node)]
@@ -207,27 +178,24 @@ class _Walker:
             return Layout(source.channels.repeat(math.prod(shape[2:])))
         return self._unknown(node)
 
-    def _view(self, node: fx.Node) -> _Value:
-        source = self._input(node)
+    def _view(self, node: fx.Node, source: Layout) -> _Value:
         sizes = node.args[1:] if len(node.args) != 2 else node.args[1]
-        if source is not None and isinstance(sizes, tuple | list) and len(sizes) == 2:
+        if isinstance(sizes, tuple | list) and len(sizes) == 2:
             if isinstance(sizes[0], fx.Node) and sizes[1] == -1:
                 return self._flatten(node, source, 1, -1)
             reason = f"{self._describe(node)} with a fixed size; torch.flatten(x, 1) would do"
-            self._layouts.pin(source, reason)
-            return self._pinned(node, reason)
+            return self._unknown(node, reason)
         return self._unknown(node)
 
-    def _mean(self, node: fx.Node) -> _Value:
-        source = self._input(node)
+    def _mean(self, node: fx.Node, source: Layout) -> _Value:
         dims = self._argument(node, 1, "dim", None)
-        if source is None or dims is None:
+        if dims is None:
             return self._unknown(node)
         rank = len(self._shapes[self._first(node)])
         over = [d % rank for d in (dims if isinstance(dims, tuple | list) else [dims])]
         return source if min(over) > source.dim else self._unknown(node)
 
-    def _arithmetic(self, node: fx.Node) -> _Value:
+    def _arithmetic(self, node: fx.Node, source: Layout) -> _Value:
         operands = [self._values.get(a) if isinstance(a, fx.Node) else a for a in node.args[:2]]
         layouts = [o for o in operands if isinstance(o, Layout)]
         if len(layouts) == 2:
@@ -250,23 +218,21 @@ class _Walker:
             and len(left.channels) == len(right.channels)
         )
 
-    def _concatenation(self, node: fx.Node) -> _Value:
+    def _concatenate(self, node: fx.Node, source: Layout) -> _Value:
         parts = [self._values.get(a) for a in cast(list[fx.Node], node.args[0])]
         layouts = [p for p in parts if isinstance(p, Layout)]
         dim = self._argument(node, 1, "dim", 0)
         if len(layouts) == len(parts) and isinstance(dim, int):
             rank = len(self._shapes[node])
             if all(p.dim == dim % rank for p in layouts):
-                channels = torch.cat([torch.from_numpy(p.channels) for p in layouts]).numpy()
-                return Layout(channels, layouts[0].dim)
+                return Layout(np.concatenate([p.channels for p in layouts]), source.dim)
         return self._unknown(node)
 
     # Sizes: harmless unless the number of channels itself is used.
 
-    def _size(self, node: fx.Node) -> _Value:
-        source = self._input(node)
+    def _size(self, node: fx.Node, source: Layout) -> _Value:
         what = self._argument(node, 1, "dim", None)
-        if source is None or (node.target is getattr and what not in ("shape", "device", "dtype")):
+        if node.target is getattr and what not in ("shape", "device", "dtype"):
             return self._unknown(node)
         if what in ("device", "dtype"):
             return None
@@ -288,8 +254,8 @@ class _Walker:
 
     # Everything else
 
-    def _unknown(self, node: fx.Node) -> _Value:
-        reason = f"{self._describe(node)} is not followed"
+    def _unknown(self, node: fx.Node, reason: str | None = None) -> _Value:
+        reason = reason or f"{self._describe(node)} is not followed"
         self._pin_inputs(node, reason)
         return self._pinned(node, reason)
 
@@ -331,7 +297,4 @@ class _Walker:
     def _describe(self, node: fx.Node) -> str:
         if node.op == "call_module":
             return type(self._modules[str(node.target)]).__name__
-        return node.target if isinstance(node.target, str) else self._name(node.target)
-
-    def _name(self, target: Any) -> str:
-        return getattr(target, "__name__", str(target))
+        return str(getattr(node.target, "__name__", node.target))

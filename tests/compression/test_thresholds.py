@@ -113,4 +113,4 @@ def test_repeated_magnitudes_give_fewer_thresholds():
     model = nn.Linear(10, 10)
     model.weight.data = torch.arange(100).reshape(10, 10).remainder(3).float()
     grid = threshold_grid(model, rule="absolute", granularity="element", points=30)
-    assert grid == [1.5]
+    assert grid == [0.5, 1.5]
