@@ -6,7 +6,9 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-BLOCK_BYTES = 2**20  # half of a core's L2: on ResNet-50 twice as fast as whole layers
+# Blocks and their temporaries stay in a core's L2: on ResNet-50 twice as fast as whole layers.
+# A layer of up to two blocks is not worth the calls.
+BLOCK_BYTES = 2**19
 SMALLEST = torch.finfo(torch.float64).tiny
 
 
@@ -26,7 +28,7 @@ def row_blocks(tensor: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
         dtype: The type its elements will have in temporaries.
     """
     num_bytes = tensor.numel() * dtype.itemsize
-    if tensor.device.type != "cpu" or num_bytes <= BLOCK_BYTES:
+    if tensor.device.type != "cpu" or num_bytes <= 2 * BLOCK_BYTES:
         return (tensor,)
     return torch.split(tensor, max(1, BLOCK_BYTES * tensor.shape[0] // num_bytes))
 

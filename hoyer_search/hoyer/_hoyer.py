@@ -35,7 +35,7 @@ def absolute_and_square_sums(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]
             total = magnitudes.sum()
             shares = magnitudes.mul_(total.clamp_min(tiny).reciprocal_())
             sums.append(total)
-            # Not vector_norm or dot: they add up in sequence, sum() in a tree, which is exact here.
+            # Not vector_norm or dot: they add in sequence and lose digits, sum() adds in a tree.
             square_sums.append(shares.square_().sum())
     l1 = torch.stack(sums).double()
     l2_squared = torch.stack(square_sums) * l1.clamp_min(tiny).square_()
