@@ -42,13 +42,19 @@ def check_cluster(resources: Resources, *, address: str | None) -> None:
 
     Raises:
         ConnectionFailed: The address is not of that form, or nothing answers there within 3 s.
-        ConfigError: A trial wants more cores than this machine has.
+        ConfigError: A trial wants more cores or GPUs than this machine has.
     """
     if address is None:
         if resources.cpus > num_cores():
             raise ConfigError(
                 f"a trial must fit the machine: resources.cpus is {resources.cpus:g} and there "
                 f"are {num_cores()} cores; lower it, or give a cluster with --address"
+            )
+        if resources.gpus > num_gpus():
+            raise ConfigError(
+                f"a trial must fit the machine: resources.gpus is {resources.gpus:g} and there "
+                f"are {num_gpus()} GPUs that torch can use; lower it, or give a cluster with "
+                "--address"
             )
         return
     host, colon, port = address.rpartition(":")
@@ -129,6 +135,13 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
+def num_gpus() -> int:
+    """Returns how many CUDA devices this process may use."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def _room(node: Mapping[str, float], resources: Resources) -> int:
     room = node.get("CPU", 0.0) / resources.cpus
     if resources.gpus:
@@ -177,6 +190,6 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value

@@ -59,25 +59,33 @@ def run_search(
     """
     config = folder.config()
     check_cluster(config.resources, address=address)
-    if run_trial is None:
-        from hoyer_search.trial.pipeline import run_trial
-    if pretrain is None:
-        from hoyer_search.trial.pretraining import pretrain
     hours = config.budget.hours
     deadline = None if hours is None else time.monotonic() + 3600 * hours
     study = Study.open(folder, config)
     if study.num_left:
         (folder.path / "finished.json").unlink(missing_ok=True)
         with cluster(address) as temporary:
-            search = _Search(folder, config, study, on_event, deadline, temporary)
-            search.run(data, run_trial, pretrain)
+            search = SearchRun(folder, config, study, on_event, deadline, temporary)
+            search.run(data, run_trial or _run_trial(), pretrain or _pretrain())
     files.write_json(
         folder.path / "finished.json",
         {"trials": study.num_ended, "budget": study.num_trials},
     )
 
 
-class _Search:
+def _run_trial() -> RunTrial:
+    from hoyer_search.trial.pipeline import run_trial  # loads torch
+
+    return run_trial
+
+
+def _pretrain() -> Pretrain:
+    from hoyer_search.trial.pretraining import pretrain
+
+    return pretrain
+
+
+class SearchRun:
     """One call of ``run_search`` on a running cluster."""
 
     def __init__(
@@ -98,6 +106,7 @@ class _Search:
         self._event_error: Exception | None = None
 
     def run(self, data: Any, run_trial: RunTrial, pretrain: Pretrain) -> None:
+        """Pretrains the dense network and runs trials until the budget is spent."""
         slots = num_slots(self._config.resources)
         reference = ray.put(data)
         for progress in pretrain_remotely(pretrain, self._folder, self._config, reference):

@@ -37,6 +37,18 @@ def pretrain(folder: SweepFolder, config: SweepConfig, data: Any) -> Iterator[Pr
         results.save(target, DENSE)
 
 
+def pretrain_diverging(folder: SweepFolder, config: SweepConfig, data: Any) -> Iterator[Progress]:
+    yield from ()
+    raise TrialDiverged("the dense network diverged")
+
+
+def pretrain_dying_once(folder: SweepFolder, config: SweepConfig, data: Any) -> Iterator[Progress]:
+    if "pretraining died" not in notes(folder.path):
+        note(folder, "pretraining died")
+        os._exit(1)
+    yield from pretrain(folder, config, data)
+
+
 def run_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progress]:
     if folder.result(spec.uid) is not None:
         return
@@ -50,7 +62,7 @@ def run_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progr
 
 
 def run_troubled_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progress]:
-    """Trial 0 always raises, 1 raises once, 2 diverges, 3 loses its process once, 4 always."""
+    """Trial 0 always raises, 1 raises once, 2 diverges, 3 loses its process once."""
     note(folder, f"start {spec.uid} {os.getpid()}")
     yield progress("regularize", 1)
     before = starts(folder, spec.uid)
@@ -58,7 +70,7 @@ def run_troubled_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Itera
         raise ValueError(f"no luck with {spec.uid}")
     if spec.number == 2:
         raise TrialDiverged("the loss became nan")
-    if spec.number == 4 or (spec.number == 3 and before == 1):
+    if spec.number == 3 and before == 1:
         os._exit(1)
     yield from run_trial(folder, spec, data)
 

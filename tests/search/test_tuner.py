@@ -1,0 +1,231 @@
+"""Whole sweeps on a real Ray, with trials that take no time."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import ray
+import toy_pipeline as toy
+
+from hoyer_search.errors import ConfigError, ConnectionFailed, TrialDiverged
+from hoyer_search.results import Event
+from hoyer_search.search.cluster import cluster
+from hoyer_search.search.pretraining import pretrain_remotely
+from hoyer_search.search.study import Study
+from hoyer_search.search.tuner import SearchRun, run_search
+from hoyer_search.store import SweepFolder
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def workers_find_the_toys(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_behind(monkeypatch):
+    before = dict(os.environ), set(Path("/tmp").glob("hs-*"))
+    yield
+    assert not ray.is_initialized()
+    monkeypatch.undo()
+    assert set(Path("/tmp").glob("hs-*")) <= before[1]
+
+
+def search(folder: SweepFolder, **options) -> list[Event]:
+    events: list[Event] = []
+    options = {"run_trial": toy.run_trial, "pretrain": toy.pretrain, "data": None} | options
+    run_search(folder, on_event=events.append, **options)
+    return events
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def ended(folder: SweepFolder) -> list[str]:
+    return [line.split()[1] for line in toy.notes(folder.path) if line.startswith("end ")]
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Yields the ids of all processes below one, by /proc."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            child = int(stat.parent.name)
+            yield child
+            yield from descendants(child)
+
+
+def alive(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if (state := read(pid, "stat")) and ") Z" not in state]
+
+
+def read(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except OSError:
+        return ""
+
+
+@pytest.mark.slow
+def test_trials_that_raise_diverge_or_lose_their_worker(toy_config, make_sweep):
+    config = toy_config(sampler="random", budget__trials=5, presets=[{"decay": 0.003}])
+    folder = make_sweep(config)
+    events = search(folder, run_trial=toy.run_troubled_trial)
+
+    by_number = {result.number: result for result in folder.results()}
+    states = [by_number[n].state for n in range(5)]
+    assert states == ["failed", "complete", "failed", "complete", "complete"]
+    uids = {n: result.uid for n, result in by_number.items()}
+
+    def failures(number: int) -> int:
+        path = folder.trial(uids[number]) / "failures.jsonl"
+        return len(path.read_text().splitlines()) if path.is_file() else 0
+
+    # Raised three times; once; diverged, which is not tried again; a lost worker leaves no trace.
+    assert [failures(n) for n in range(5)] == [3, 1, 1, 0, 0]
+    assert "ValueError: no luck" in by_number[0].error
+    assert "TrialDiverged: the loss became nan" in by_number[2].error
+    assert by_number[0].params == {"decay": 0.003}
+    assert len({r.params["decay"] for r in by_number.values()}) == 5
+    assert Study.open(folder, config).num_left == 0
+    assert (folder.path / "finished.json").is_file()
+
+    # Pretraining first; then each trial starts, steps, and ends once.
+    assert [e.progress.epoch for e in events[:2] if e.spec is None] == [1, 2]
+    assert all(e.spec is not None for e in events[2:])
+    for number, uid in uids.items():
+        own = [e for e in events if e.spec is not None and e.spec.uid == uid]
+        assert own[0] == Event(spec=own[0].spec)
+        assert own[0].spec.number == number
+        assert own[-1].result == by_number[number]
+        assert all(e.progress.stage == "regularize" for e in own[1:-1])
+        assert all(e.progress.metrics["loss"] == 1 / e.progress.epoch for e in own[1:-1])
+
+    # All is done: nothing starts again, not even Ray.
+    assert search(folder) == []
+
+
+@pytest.mark.slow
+def test_a_sweep_survives_ctrl_c_and_kill_9_of_its_driver(toy_config, make_sweep):
+    config = toy_config(sampler="tpe", budget__trials=7)
+    folder = make_sweep(config)
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, str(HERE / "toy_driver.py"), str(folder.path)],
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    driver = start()
+    wait_until(lambda: len(ended(folder)) >= 2)
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to the whole group
+    started = time.monotonic()
+    _, errors = driver.communicate(timeout=30)
+    assert time.monotonic() - started < 10
+    assert b"KeyboardInterrupt" in errors
+    assert "interrupted" in toy.notes(folder.path)
+    assert folder.state() == "interrupted"
+
+    driver = start()
+    before = len(ended(folder))
+    wait_until(lambda: len(ended(folder)) >= before + 2)
+    # Two idle agents of Ray's linger for a minute, to report the loss to no one.
+    children = [pid for pid in descendants(driver.pid) if "Agent" not in read(pid, "cmdline")]
+    assert any("run_trial" in c or "Trainable" in c for c in (read(p, "cmdline") for p in children))
+    driver.kill()
+    driver.communicate()
+    wait_until(lambda: not alive(children), seconds=10)
+    for leftover in Path("/tmp").glob("hs-*"):  # only a killed driver leaves its logs
+        if (leftover / "session_latest").exists():
+            subprocess.run(["rm", "-rf", str(leftover)], check=True)
+
+    events = search(folder)
+    specs = folder.specs()
+    assert [s.number for s in specs] == list(range(7))
+    assert len({s.params["decay"] for s in specs}) == 7
+    assert [r.state for r in folder.results()] == ["complete"] * 7
+    assert sorted(ended(folder)) == sorted(s.uid for s in specs), "a trial ended twice or never"
+    assert all(e.spec is not None for e in events), "pretraining ran again"
+    assert folder.state() == "finished"
+
+
+@pytest.mark.slow
+def test_on_a_cluster_that_runs_already(toy_config, make_sweep):
+    """Several cases on one cluster, since it takes seconds to start."""
+    config = toy_config(sampler="random", budget__trials=3)
+    with cluster(None) as temporary:
+        # A driver in another process joins by address, with the token from its environment.
+        folder = make_sweep(config, "joined")
+        subprocess.run(
+            [
+                sys.executable,
+                str(HERE / "toy_driver.py"),
+                str(folder.path),
+                ray.get_runtime_context().gcs_address,
+            ],
+            check=True,
+            timeout=120,
+        )
+        assert [r.state for r in folder.results()] == ["complete"] * 3
+        assert folder.state() == "finished"
+
+        data = ray.put(None)
+        # What pretraining raises is raised as it is.
+        folder = make_sweep(config, "diverging")
+        with pytest.raises(TrialDiverged, match="dense network"):
+            list(pretrain_remotely(toy.pretrain_diverging, folder, config, data))
+
+        # Pretraining goes on after its worker died.
+        steps = list(pretrain_remotely(toy.pretrain_dying_once, folder, config, data))
+        assert [step.epoch for step in steps] == [1, 2]
+        assert folder.dense() == toy.DENSE
+
+        # What the listener raises ends the search, as it is.
+        def refuse(event: Event) -> None:
+            if event.result is not None:
+                raise LookupError("the listener broke")
+
+        study = Study.open(folder, config)
+        run = SearchRun(folder, config, study, refuse, None, temporary)
+        with pytest.raises(LookupError, match="the listener broke"):
+            run.run(None, toy.run_trial, toy.pretrain)
+        assert len(folder.results()) < 3
+
+
+def test_an_address_where_nothing_listens_is_refused_before_anything_starts(toy_config, make_sweep):
+    folder = make_sweep(toy_config())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(ConnectionFailed, match="no Ray cluster answers"):
+        search(folder, address=f"127.0.0.1:{port}")
+    assert not folder.study_journal.exists()
+
+
+@pytest.mark.parametrize("address", ["head", "ray://head:10001", "head:port", ":6379"])
+def test_an_address_of_another_form_is_refused(address, toy_config, make_sweep):
+    with pytest.raises(ConnectionFailed, match="HOST:PORT"):
+        search(make_sweep(toy_config()), address=address)
+
+
+def test_a_trial_too_large_for_the_machine_is_refused(toy_config, make_sweep):
+    folder = make_sweep(toy_config(resources__cpus=4096))
+    with pytest.raises(ConfigError, match=r"resources\.cpus is 4096"):
+        search(folder)
+    assert not folder.study_journal.exists()
