@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 from hoyer_search.errors import ConnectionFailed
+from hoyer_search.tracking.address import SQLITE
 from hoyer_search.tracking.client import settings
 from hoyer_search.tracking.links import UI_PORT
 
@@ -41,10 +42,10 @@ def start_ui(uri: str, *, port: int = UI_PORT) -> subprocess.Popen[bytes]:
     Raises:
         ConnectionFailed: The port is taken, the database does not exist, or it does not start.
     """
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+    database = Path(uri.removeprefix(SQLITE))
+    if uri.startswith(SQLITE) and not database.is_file():
         raise ConnectionFailed(
-            f"there is no {uri.removeprefix('sqlite:///')} yet: run a sweep, "
-            "or give its folder with --storage"
+            f"there is no {database} yet: run a sweep, or give its folder with --storage"
         )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -57,6 +58,8 @@ def start_ui(uri: str, *, port: int = UI_PORT) -> subprocess.Popen[bytes]:
     settings()
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
+    if uri.startswith(SQLITE):  # else what is logged through the pages lands in the working folder
+        command += ["--artifacts-destination", str(database.absolute().parent / "mlartifacts")]
     # Without its job queue the server is two processes instead of ten.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     process = subprocess.Popen(

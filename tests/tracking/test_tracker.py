@@ -1,7 +1,8 @@
+import contextlib
 import logging
 import shutil
 import socket
-import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,48 +76,81 @@ def free_port() -> int:
         return port
 
 
+class Link:
+    """A way to a server that can be cut and mended, as a cable can."""
+
+    def __init__(self, target: int) -> None:
+        self.port = free_port()
+        self._target = target
+        self._sockets: list[socket.socket] = []
+        self.mend()
+
+    def mend(self) -> None:
+        listener = socket.create_server(("127.0.0.1", self.port))
+        self._sockets = [listener]
+        threading.Thread(target=self._accept, args=[listener], daemon=True).start()
+
+    def cut(self) -> None:
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._sockets += [near, far]
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=ends, daemon=True).start()
+
+    @staticmethod
+    def _pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+
 @pytest.fixture
-def server(tmp_path: Path, empty_store: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Servers to end after the test."""
+def server(tmp_path: Path, empty_store: Path) -> Iterator[int]:
+    """The port of a tracking server."""
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    started: list[subprocess.Popen[bytes]] = []
-    yield started
-    for process in started:
-        process.terminate()
-        process.wait()
+    port = free_port()
+    process = start_ui(default_uri(tmp_path), port=port)
+    yield port
+    process.terminate()
+    process.wait()
 
 
 @pytest.mark.slow
 def test_a_server_may_go_and_come_back(
-    sweep: Builder,
-    tmp_path: Path,
-    server: list[subprocess.Popen[bytes]],
-    monkeypatch: pytest.MonkeyPatch,
+    sweep: Builder, tmp_path: Path, server: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    server.append(start_ui(default_uri(tmp_path), port=port))
-    check(uri)
     with pytest.raises(ConnectionFailed, match=r"port \d+ is taken"):
-        start_ui(default_uri(tmp_path), port=port)
+        start_ui(default_uri(tmp_path), port=server)
+    link = Link(server)
+    uri = f"http://127.0.0.1:{link.port}"
+    check(uri)
     sweep.pretrain()
     sweep.trial(0)
     tracker = Tracker(sweep.folder, uri, seconds=0.1)
     tracker.start()
     wait_for(lambda: tracker.link)
-    server[0].terminate()
-    server[0].wait()
+    link.cut()
     sweep.trial(1)
     tracker.notify()
     wait_for(lambda: tracker.problem)
     assert not tracker.close()
-    server.append(start_ui(default_uri(tmp_path), port=port))
+    link.mend()
     sweep.finish()
     report = sync(sweep.folder, uri)
     assert report.runs == 1
     assert report.versions > 0
     assert sync(sweep.folder, uri).samples == 0
+    link.cut()
 
 
 def test_pages_of_a_database_that_is_not_there(tmp_path: Path) -> None:
