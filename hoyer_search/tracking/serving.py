@@ -32,7 +32,11 @@ class Predictor:
 
 
 def _load_pyfunc(path: str) -> Predictor:
-    """Returns the network of an artefact folder; MLflow calls this by its name."""
-    from hoyer_search.compression.artifact import load_artifact
+    """Returns the network of an artefact folder; MLflow calls this by its name.
+
+    Raises:
+        ArtifactError: The artefact is damaged, or needs a model factory that is not built in.
+    """
+    from hoyer_search.models import load_artifact
 
     return Predictor(load_artifact(path))
