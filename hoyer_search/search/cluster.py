@@ -83,7 +83,7 @@ def cluster(address: str | None) -> Iterator[Path]:
     Raises:
         ConnectionFailed: The cluster refuses the connection.
     """
-    temporary = Path(tempfile.mkdtemp(prefix="hs-", dir="/tmp"))
+    temporary = Path(tempfile.mkdtemp(prefix=f"hs-{os.getpid()}-", dir="/tmp"))
     variables = dict(_TUNE)
     if address is None:
         variables |= {
