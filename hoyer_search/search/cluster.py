@@ -76,9 +76,10 @@ def cluster(address: str | None) -> Iterator[Path]:
     """Connects this process to a Ray cluster while the block runs; yields a temporary folder.
 
     Without an address Ray is started on this machine with all its cores, its files in the
-    temporary folder and a token of its own, which no one else can read: other users of the
-    machine or network cannot use it. It ends with the block, and also with the process, however
-    that ends. The environment is as before afterwards.
+    temporary folder and a token of its own: others on the machine or network cannot use it. It
+    ends with the block. Should the process be killed, all that works ends with it; two idle
+    agents of Ray's take a minute more, and the temporary folder stays. The variables set for Ray
+    are as before afterwards.
 
     Raises:
         ConnectionFailed: The cluster refuses the connection.

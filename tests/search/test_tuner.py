@@ -1,6 +1,7 @@
 """Whole sweeps on a real Ray, with trials that take no time."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,12 +31,20 @@ def workers_find_the_toys(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays_behind(monkeypatch):
-    before = dict(os.environ), set(Path("/tmp").glob("hs-*"))
+def nothing_stays_behind(workers_find_the_toys):
+    before = ray_variables()
     yield
     assert not ray.is_initialized()
-    monkeypatch.undo()
-    assert set(Path("/tmp").glob("hs-*")) <= before[1]
+    assert ray_variables() == before
+    assert temporary_folders(os.getpid()) == []
+
+
+def ray_variables() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k.startswith(("RAY_", "TUNE_"))}
+
+
+def temporary_folders(pid: int) -> list[Path]:
+    return list(Path("/tmp").glob(f"hs-{pid}-*"))
 
 
 def search(folder: SweepFolder, **options) -> list[Event]:
@@ -151,9 +160,8 @@ def test_a_sweep_survives_ctrl_c_and_kill_9_of_its_driver(toy_config, make_sweep
     driver.kill()
     driver.communicate()
     wait_until(lambda: not alive(children), seconds=10)
-    for leftover in Path("/tmp").glob("hs-*"):  # only a killed driver leaves its logs
-        if (leftover / "session_latest").exists():
-            subprocess.run(["rm", "-rf", str(leftover)], check=True)
+    for leftover in temporary_folders(driver.pid):  # only a killed driver leaves its logs
+        shutil.rmtree(leftover)
 
     events = search(folder)
     specs = folder.specs()
