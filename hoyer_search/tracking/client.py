@@ -5,8 +5,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -14,7 +13,7 @@ from typing import Any, TypeVar, cast
 from hoyer_search import files
 from hoyer_search.errors import ConnectionFailed, HoyerSearchError
 from hoyer_search.tracking.address import check_address, is_server, without_password
-from hoyer_search.tracking.address import default_uri as default_uri
+from hoyer_search.tracking.records import RunRecord, Sample
 
 MAX_BATCH = 1000
 """Most metrics, parameters and tags of one request."""
@@ -34,28 +33,6 @@ _ENVIRONMENT = {
 
 class RecordGone(HoyerSearchError):
     """A run, experiment or model that was recorded is not there any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One value of a metric: ``time`` in Unix milliseconds, ``step`` from 0."""
-
-    key: str
-    value: float
-    time: int
-    step: int = 0
-
-
-@dataclass(slots=True)
-class RunRecord:
-    """A run as the server holds it: its id, and the last values of what it shows."""
-
-    run_id: str
-    name: str = ""
-    status: str = ""
-    tags: dict[str, str] = field(default_factory=dict)
-    params: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def settings() -> None:
@@ -153,11 +130,6 @@ class Client:
         """Sets tags of an experiment."""
         for key, value in tags.items():
             self._api.set_experiment_tag(experiment_id, key, value)
-
-    @_edge
-    def experiment_tags(self, experiment_id: str) -> dict[str, str]:
-        """Returns the tags of an experiment."""
-        return dict(self._api.get_experiment(experiment_id).tags)
 
     @_edge
     def find_runs(self, experiment_id: str, *, tag: str, value: str) -> list[RunRecord]:
@@ -293,7 +265,7 @@ class Client:
         return self._api.get_registered_model(name) is not None
 
     @_edge
-    def versions(self, name: str) -> Iterator[tuple[str, dict[str, str]]]:
+    def versions(self, name: str) -> list[tuple[str, dict[str, str]]]:
         """Returns version and tags of every version of a registered model."""
         found: list[tuple[str, dict[str, str]]] = []
         token = None
@@ -302,7 +274,7 @@ class Client:
             found.extend((str(version.version), dict(version.tags)) for version in page)
             token = page.token
             if not token:
-                return iter(found)
+                return found
 
     @_edge
     def create_version(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hoyer_search import files, results
 from hoyer_search.errors import StorageError
-from hoyer_search.tracking.client import RunRecord
+from hoyer_search.tracking.records import RunRecord
 
 
 @dataclass(slots=True)

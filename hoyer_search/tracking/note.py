@@ -47,8 +47,7 @@ def _dense_line(front: Front) -> str:
 
 def _operating_points(front: Front) -> str:
     rows = [
-        "| Point | Floor | Accuracy | Test | Compression | Nonzeros | MACs | Structure |",
-        "|---|--:|--:|--:|--:|--:|--:|---|",
+        *_head("Point", "Floor", "Accuracy", "Test", "Compression", "Nonzeros", "MACs", "Structure")
     ]
     for name, point in front.operating_points.items():
         floor = f"{front.floors[name]:.2%}"
@@ -80,5 +79,13 @@ def _front_table(front: Front, trials: Mapping[str, str]) -> str:
         for p in front.points[::step]
     ]
     title = "### Front" if step == 1 else f"### Front (every {step}th of {len(front.points)})"
-    head = "| Trial | Accuracy | Test | Compression | Nonzeros | MACs | Threshold |"
-    return "\n".join([title, "", head, "|---|--:|--:|--:|--:|--:|--:|", *rows])
+    head = _head("Trial", "Accuracy", "Test", "Compression", "Nonzeros", "MACs", "Threshold")
+    return "\n".join([title, "", *head, *rows])
+
+
+def _head(*columns: str) -> list[str]:
+    """Returns the head of a table; MLflow's page puts no room between columns by itself."""
+    return [
+        "|" + "|".join(f"{name}&emsp;&emsp;" for name in columns) + "|",
+        "|---" * len(columns) + "|",
+    ]

@@ -6,8 +6,9 @@ from hoyer_search.front import Front
 from hoyer_search.results import Point
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking import names, runs
-from hoyer_search.tracking.client import Client, Sample
+from hoyer_search.tracking.client import Client
 from hoyer_search.tracking.cursor import Cursor
+from hoyer_search.tracking.records import Sample
 from hoyer_search.tracking.snapshot import Snapshot
 
 FLAVOR = {"loader_module": "hoyer_search.tracking.serving", "data": "artifact"}

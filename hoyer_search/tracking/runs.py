@@ -8,7 +8,7 @@ from hoyer_search.config import Range, SweepConfig
 from hoyer_search.front import Front
 from hoyer_search.results import Point, Progress, TrialResult, TrialSpec, Value
 from hoyer_search.tracking import names
-from hoyer_search.tracking.client import Sample
+from hoyer_search.tracking.records import Sample
 from hoyer_search.tracking.series import GREY, SKY, VERMILLION
 
 MAX_NOTE = 7000

@@ -11,7 +11,8 @@ from hoyer_search import files, results
 from hoyer_search.results import TrialResult, TrialSpec
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking import links, names, note, registry, report, runs, views
-from hoyer_search.tracking.client import Client, RecordGone, default_uri
+from hoyer_search.tracking.address import default_uri
+from hoyer_search.tracking.client import Client, RecordGone
 from hoyer_search.tracking.cursor import Cursor
 from hoyer_search.tracking.snapshot import Snapshot
 from hoyer_search.tracking.uploads import Uploads, mtime

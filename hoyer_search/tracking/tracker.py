@@ -2,11 +2,10 @@
 
 import logging
 import threading
-import time
 
 from hoyer_search.errors import HoyerSearchError
 from hoyer_search.store import SweepFolder
-from hoyer_search.tracking.client import default_uri
+from hoyer_search.tracking.address import default_uri
 from hoyer_search.tracking.sync import SyncReport, sync
 
 log = logging.getLogger(__name__)
@@ -59,14 +58,13 @@ class Tracker:
             Whether MLflow holds everything now; else ``problem`` says why, and ``sync`` can be
             called again at any time.
         """
-        deadline = time.monotonic() + timeout
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout)
         if self._thread.is_alive():
             self._problem = f"MLflow took longer than {timeout:g} s"
             return False
-        return self._problem == "" and time.monotonic() <= deadline
+        return not self._problem
 
     def _loop(self) -> None:
         wait = self._seconds

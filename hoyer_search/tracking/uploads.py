@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hoyer_search.tracking import names
-from hoyer_search.tracking.client import Client, RunRecord, Sample
+from hoyer_search.tracking.client import Client
 from hoyer_search.tracking.cursor import RunCursor
+from hoyer_search.tracking.records import RunRecord, Sample
 
 
 class Uploads:

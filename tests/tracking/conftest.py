@@ -22,7 +22,8 @@ from hoyer_search.results import (
     TrialSpec,
 )
 from hoyer_search.store import SweepFolder
-from hoyer_search.tracking.client import Client, default_uri
+from hoyer_search.tracking.address import default_uri
+from hoyer_search.tracking.client import Client
 
 CONFIG = {
     "name": "example",
