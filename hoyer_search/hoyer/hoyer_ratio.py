@@ -5,8 +5,7 @@ from typing import final
 
 from torch import Tensor
 
-from hoyer_search.hoyer._blocks import SMALLEST
-from hoyer_search.hoyer._hoyer import absolute_and_square_sums, add_hoyer_gradients_
+from hoyer_search.hoyer._hoyer import add_hoyer_gradients_, hoyer_values
 from hoyer_search.hoyer.regularizer import Regularizer
 
 
@@ -18,20 +17,11 @@ class Hoyer(Regularizer):
     """
 
     def values(self, weights: Sequence[Tensor]) -> Tensor:
-        """Returns the ratio of norms of every layer, float64 of shape (layers,)."""
-        l1, l2_squared = absolute_and_square_sums(weights)
-        return l1 * l2_squared.clamp_min(SMALLEST).rsqrt()
+        """Returns R of every layer, float64 of shape (layers,)."""
+        return hoyer_values(weights, power=1)
 
     def add_gradients_(
         self, weights: Sequence[Tensor], grads: Sequence[Tensor], scales: Tensor
     ) -> Tensor:
-        """Adds scale * dR/dw to every layer's gradient and returns the values.
-
-        dR/dw = (sign(w) - w sum(|w|) / sum(w^2)) / sqrt(sum(w^2)).
-        """
-        l1, l2_squared = absolute_and_square_sums(weights)
-        l2_squared = l2_squared.clamp_min(SMALLEST)
-        inverse_l2 = l2_squared.rsqrt()
-        slopes = l1 / l2_squared
-        add_hoyer_gradients_(weights, grads, factors=scales * inverse_l2, slopes=slopes)
-        return l1 * inverse_l2
+        """Adds scale * dR/dw to every layer's gradient and returns the values."""
+        return add_hoyer_gradients_(weights, grads, scales, power=1)

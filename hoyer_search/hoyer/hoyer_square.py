@@ -5,8 +5,7 @@ from typing import final
 
 from torch import Tensor
 
-from hoyer_search.hoyer._blocks import SMALLEST
-from hoyer_search.hoyer._hoyer import absolute_and_square_sums, add_hoyer_gradients_
+from hoyer_search.hoyer._hoyer import add_hoyer_gradients_, hoyer_values
 from hoyer_search.hoyer.regularizer import Regularizer
 
 
@@ -20,18 +19,11 @@ class HoyerSquare(Regularizer):
     """
 
     def values(self, weights: Sequence[Tensor]) -> Tensor:
-        """Returns H_S of every layer, float64 of shape (layers,)."""
-        l1, l2_squared = absolute_and_square_sums(weights)
-        return l1 * (l1 / l2_squared.clamp_min(SMALLEST))
+        """Returns R of every layer, float64 of shape (layers,)."""
+        return hoyer_values(weights, power=2)
 
     def add_gradients_(
         self, weights: Sequence[Tensor], grads: Sequence[Tensor], scales: Tensor
     ) -> Tensor:
-        """Adds scale * dH_S/dw (Equation 4) to every layer's gradient and returns the values.
-
-        With s = sum(|w|) / sum(w^2) Equation 4 reads 2 s (sign(w) - s w).
-        """
-        l1, l2_squared = absolute_and_square_sums(weights)
-        slopes = l1 / l2_squared.clamp_min(SMALLEST)
-        add_hoyer_gradients_(weights, grads, factors=2 * scales * slopes, slopes=slopes)
-        return l1 * slopes
+        """Adds scale * dR/dw (Equation 4) to every layer's gradient and returns the values."""
+        return add_hoyer_gradients_(weights, grads, scales, power=2)

@@ -249,5 +249,6 @@ def test_compiles_to_one_graph(regularizer: Regularizer) -> None:
     compiled = torch.compile(regularizer.add_gradient_, backend="eager", fullgraph=True)
     value = compiled(weight, grad)
     expected = torch.zeros_like(grad)
-    torch.testing.assert_close(value, regularizer.add_gradient_(weight, expected))
+    uncompiled = regularizer.add_gradient_(weight, expected)
+    torch.testing.assert_close(value, uncompiled, rtol=1e-6, atol=0)  # other sums on the host
     torch.testing.assert_close(grad, expected)
