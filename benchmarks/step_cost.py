@@ -54,12 +54,15 @@ class Images(torchvision.datasets.VisionDataset):
         return self.transform(self.images[index]), int(self.labels[index])
 
 
-def endless(make: Callable[[int], Iterator[tuple[Tensor, Tensor]]]) -> Iterator[tuple[Tensor, Tensor]]:
+Batches = Iterator[tuple[Tensor, Tensor]]
+
+
+def endless(make: Callable[[int], Batches]) -> Batches:
     """Yields batches epoch after epoch."""
     return itertools.chain.from_iterable(make(epoch) for epoch in itertools.count())
 
 
-def ours(batches: Iterator[tuple[Tensor, Tensor]], *, decay: float) -> Callable[[int], None]:
+def ours(batches: Batches, *, decay: float) -> Callable[[int], None]:
     model = models.build("lenet_300_100", {})
     optimizer = make_optimizer(model, SETTINGS)
     weights = [layer.weight for layer in (model.fc1, model.fc2, model.fc3)]
@@ -79,7 +82,7 @@ def ours(batches: Iterator[tuple[Tensor, Tensor]], *, decay: float) -> Callable[
     return steps
 
 
-def authors(batches: Iterator[tuple[Tensor, Tensor]]) -> Callable[[int], None]:
+def authors(batches: Batches) -> Callable[[int], None]:
     """The loop of the authors' scripts: every parameter regularized, through autograd."""
     model = models.build("lenet_300_100", {})
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -109,7 +112,7 @@ def main() -> None:
     examples = to_source(mnist().train, name="train")
     memory = TensorBatches(examples, torch.device("cpu"))
 
-    def from_memory() -> Iterator[tuple[Tensor, Tensor]]:
+    def from_memory() -> Batches:
         return endless(lambda epoch: memory.shuffled(100, seed=epoch))
 
     loader = DataLoader(Images(examples), batch_size=100, shuffle=True)
@@ -132,7 +135,8 @@ def main() -> None:
         print(json.dumps(seconds))
         return
     plain, regularized = seconds["plain epoch"], seconds["ours, Hoyer-Square"]
-    print(f"{'one epoch of LeNet-300-100, one thread':<44}{'seconds':>8}{'x plain':>9}{'x ours':>9}")
+    title = "one epoch of LeNet-300-100, one thread"
+    print(f"{title:<44}{'seconds':>8}{'x plain':>9}{'x ours':>9}")
     for name, value in seconds.items():
         print(f"{name:<44}{value:>8.2f}{value / plain:>9.2f}{value / regularized:>9.2f}")
 

@@ -46,7 +46,7 @@ set_option = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="hoyer-search")
 def cli() -> None:
-    r"""Find the sparsest network at a given accuracy, with DeepHoyer regularizers.
+    """Find the sparsest network at a given accuracy, with DeepHoyer regularizers.
 
     \b
     hoyer-search run quickstart             a sweep on this machine, a few minutes
@@ -71,7 +71,7 @@ def run(
     address: str | None,
     settings: tuple[str, ...],
 ) -> None:
-    r"""Run a sweep: SPACE is a built-in search space or a YAML file.
+    """Run a sweep: SPACE is a built-in search space or a YAML file.
 
     \b
     hoyer-search run quickstart
@@ -104,7 +104,7 @@ def run(
 @tracking_option
 @address_option
 def resume(sweep_name: str, storage: Path, tracking_uri: str | None, address: str | None) -> None:
-    r"""Go on with an interrupted sweep, where every trial stopped.
+    """Go on with an interrupted sweep, where every trial stopped.
 
     \b
     hoyer-search resume quickstart-20261122-101500
@@ -132,7 +132,7 @@ def resume(sweep_name: str, storage: Path, tracking_uri: str | None, address: st
 @storage_option
 @json_option
 def show(sweep_name: str, storage: Path, as_json: bool) -> None:
-    r"""Print a sweep's state, its Pareto front and its operating points.
+    """Print a sweep's state, its Pareto front and its operating points.
 
     \b
     hoyer-search show quickstart-20261122-101500
@@ -164,7 +164,7 @@ def pull(
     storage: Path,
     as_json: bool,
 ) -> None:
-    r"""Copy a pruned network out of a sweep, into a folder of its own.
+    """Copy a pruned network out of a sweep, into a folder of its own.
 
     \b
     hoyer-search pull SWEEP --point B -o best/
@@ -194,7 +194,7 @@ def pull(
 @click.option("--data", "source", help="Data source, when it is not built in.")
 @json_option
 def evaluate(folder: Path, factory: str | None, source: str | None, as_json: bool) -> None:
-    r"""Measure a pulled network from scratch: accuracy, size, latency, exactness.
+    """Measure a pulled network from scratch: accuracy, size, latency, exactness.
 
     \b
     hoyer-search evaluate best/
@@ -214,7 +214,7 @@ def evaluate(folder: Path, factory: str | None, source: str | None, as_json: boo
 @tracking_option
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(storage: Path, tracking_uri: str | None, port: int) -> None:
-    r"""Open MLflow on the sweeps of a storage folder, on this machine only.
+    """Open MLflow on the sweeps of a storage folder, on this machine only.
 
     \b
     hoyer-search ui
@@ -229,7 +229,7 @@ def ui(storage: Path, tracking_uri: str | None, port: int) -> None:
 @cli.command("spaces")
 @json_option
 def list_spaces(as_json: bool) -> None:
-    r"""List the built-in search spaces.
+    """List the built-in search spaces.
 
     \b
     hoyer-search spaces
@@ -253,7 +253,7 @@ def list_spaces(as_json: bool) -> None:
 @set_option
 @json_option
 def plan(space: str, settings: tuple[str, ...], as_json: bool) -> None:
-    r"""Check a search space and estimate what its sweep will cost, without running it.
+    """Check a search space and estimate what its sweep will cost, without running it.
 
     \b
     hoyer-search plan lenet5-mnist-element
@@ -395,7 +395,7 @@ def _say(text: str, *, console: Console = _out) -> None:
 def main() -> None:
     """Runs the command line; exit codes are 0, 1 (failed), 2 (bad input), 130 (interrupted)."""
     try:
-        cli(standalone_mode=False)
+        cli(prog_name="hoyer-search", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.Abort:

@@ -3,8 +3,8 @@
 import torch
 
 from hoyer_search import models
-from hoyer_search.compression.weights import apply_weights, load_weights
 from hoyer_search.compression.layers import prunable_layers
+from hoyer_search.compression.weights import apply_weights, load_weights
 from hoyer_search.config import SweepConfig
 from hoyer_search.datasets import Splits, load
 from hoyer_search.datasets.splits import count, first_input

@@ -1,0 +1,108 @@
+"""The README's code blocks, executed in an empty folder; only budgets are made smaller."""
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+SMALL = [
+    "--set=budget.trials=2",
+    "--set=pipeline.pretrain.epochs=2",
+    "--set=pipeline.regularize.epochs=2",
+    "--set=pipeline.finetune.epochs=1",
+]
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def block(kind, containing):
+    (found,) = [text for language, text in BLOCKS if language == kind and containing in text]
+    return found
+
+
+def run(command, folder, timeout=400):
+    done = subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def commands(text):
+    lines = [line.partition(" #")[0].strip() for line in text.splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith("hoyer-search")]
+
+
+def test_every_block_is_tested_or_no_code():
+    kinds = sorted({language for language, _ in BLOCKS})
+    assert kinds == ["python", "sh", "text", "yaml"]
+    assert "make sweep" in block("sh", "make sweep")
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^sweep:.*\n\t.*hoyer-search run quickstart", makefile, re.MULTILINE)
+    assert re.search(r"^test:", makefile, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_commands(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    listed = commands(block("sh", "hoyer-search spaces"))
+    assert {c[1] for c in listed} == {
+        "spaces", "plan", "run", "resume", "show", "ui", "pull", "evaluate",
+    }  # fmt: skip
+    for command in listed:
+        if command[1] == "ui":
+            check_pages([*command, "--port", str(port)], tmp_path, port)
+        elif command[1] == "run":
+            assert "Pareto front" in run([*command, *SMALL], tmp_path)
+        elif command[1] == "pull":
+            # Two short trials need not reach point B.
+            run([*command[:3], "--point", "knee", *command[5:]], tmp_path)
+        else:
+            assert run(command, tmp_path)
+
+
+def check_pages(command, folder, port):
+    with (folder / "ui.log").open("w") as log:
+        pages = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + 120
+            while True:
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
+                        assert page.status == 200
+                    return
+                except OSError:
+                    assert pages.poll() is None, (folder / "ui.log").read_text()
+                    assert time.monotonic() < deadline
+                    time.sleep(0.5)
+        finally:
+            pages.terminate()
+            pages.wait(30)
+
+
+@pytest.mark.slow
+def test_the_python(tmp_path):
+    out = run([sys.executable, "-c", block("python", "hs.run(")], tmp_path)
+    assert "val_accuracy" in out
+    assert (tmp_path / "best" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_your_own_network_and_data(tmp_path):
+    (tmp_path / "mine.yaml").write_text(block("yaml", "name: mine"))
+    (tmp_path / "my_project.py").write_text(block("python", "def make_model"))
+    (command,) = commands(block("sh", "run mine.yaml"))
+    out = run(command, tmp_path)
+    assert "3 of 3 trials ended" in out
+    assert "failed" not in out
