@@ -1,6 +1,7 @@
 """The command line: every command is a thin face of a function that Python has too."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -394,6 +395,7 @@ def _say(text: str, *, console: Console = _out) -> None:
 
 def main() -> None:
     """Runs the command line; exit codes are 0, 1 (failed), 2 (bad input), 130 (interrupted)."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         cli(prog_name="hoyer-search", standalone_mode=False)
     except click.exceptions.Exit as error:

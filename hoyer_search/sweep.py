@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.metadata
+import logging
 import os
 import platform
 import subprocess
@@ -16,6 +17,8 @@ from hoyer_search.config import SweepConfig
 from hoyer_search.errors import StorageError
 from hoyer_search.results import Event
 from hoyer_search.store import SweepFolder, check_name
+
+log = logging.getLogger(__name__)
 
 _PACKAGES = ("hoyer-search", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 
@@ -151,8 +154,11 @@ def _search(
 
         try:
             run_search(folder, data=data, address=address, on_event=observe)
-        finally:
-            tracker.close()
+        except BaseException:
+            tracker.close(timeout=10)  # whoever stops a sweep does not want to wait
+            raise
+        if not tracker.close():
+            log.warning("MLflow lacks some of the sweep: %s", tracker.problem)
     return Sweep(folder)
 
 

@@ -15,12 +15,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
-SMALL = [
-    "--set=budget.trials=2",
-    "--set=pipeline.pretrain.epochs=2",
-    "--set=pipeline.regularize.epochs=2",
-    "--set=pipeline.finetune.epochs=1",
-]
+SMALL = {
+    "budget.trials": 2,
+    "pipeline.pretrain.epochs": 2,
+    "pipeline.regularize.epochs": 2,
+    "pipeline.finetune.epochs": 1,
+}
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
@@ -64,7 +64,9 @@ def test_the_commands(tmp_path):
         if command[1] == "ui":
             check_pages([*command, "--port", str(port)], tmp_path, port)
         elif command[1] == "run":
-            assert "Pareto front" in run([*command, *SMALL], tmp_path)
+            assert "Pareto front" in run(
+                [*command, *(f"--set={k}={v}" for k, v in SMALL.items())], tmp_path
+            )
         elif command[1] == "pull":
             # Two short trials need not reach point B.
             run([*command[:3], "--point", "knee", *command[5:]], tmp_path)
@@ -93,7 +95,10 @@ def check_pages(command, folder, port):
 
 @pytest.mark.slow
 def test_the_python(tmp_path):
-    out = run([sys.executable, "-c", block("python", "hs.run(")], tmp_path)
+    code = block("python", "hs.run(")
+    assert '{"budget.trials": 4}' in code
+    code = code.replace('{"budget.trials": 4}', repr(SMALL)).replace("0.95", "0.5")
+    out = run([sys.executable, "-c", code], tmp_path)
     assert "val_accuracy" in out
     assert (tmp_path / "best" / "model.safetensors").is_file()
 

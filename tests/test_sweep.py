@@ -44,9 +44,9 @@ def sweep(toy_space, tmp_path_factory):
             overrides={
                 "search.pipeline.regularize.lr": {"choices": [0.01, 1e30]},
                 "presets": [
-                    {"decay": 0.01, "pipeline.regularize.lr": 0.01},
-                    {"decay": 0.02, "pipeline.regularize.lr": 1e30},
-                    {"decay": 0.03, "pipeline.regularize.lr": 0.01},
+                    {"decay": 0.0003, "pipeline.regularize.lr": 0.01},
+                    {"decay": 0.0002, "pipeline.regularize.lr": 1e30},
+                    {"decay": 0.0001, "pipeline.regularize.lr": 0.01},
                 ],
             },
         )

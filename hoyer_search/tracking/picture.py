@@ -74,4 +74,4 @@ def _draw(axes: "Axes", results: Sequence[TrialResult], front: Front) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
     axes.set_xlabel(f"times fewer {series.UNITS[front.sparsity]} than dense")
     axes.set_ylabel("validation accuracy")
-    axes.legend(loc="lower left", frameon=False, fontsize=8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=3, frameon=False, fontsize=9)

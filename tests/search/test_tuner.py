@@ -54,7 +54,7 @@ def search(folder: SweepFolder, **options) -> list[Event]:
     return events
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], *, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -145,8 +145,8 @@ def test_a_sweep_survives_ctrl_c_and_kill_9_of_its_driver(toy_config, make_sweep
     wait_until(lambda: len(ended(folder)) >= 2)
     os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to the whole group
     started = time.monotonic()
-    _, errors = driver.communicate(timeout=30)
-    assert time.monotonic() - started < 10
+    _, errors = driver.communicate(timeout=60)
+    assert time.monotonic() - started < 30
     assert b"KeyboardInterrupt" in errors
     assert "interrupted" in toy.notes(folder.path)
     assert folder.state() == "interrupted"
@@ -159,7 +159,7 @@ def test_a_sweep_survives_ctrl_c_and_kill_9_of_its_driver(toy_config, make_sweep
     assert any("run_trial" in c or "Trainable" in c for c in (read(p, "cmdline") for p in children))
     driver.kill()
     driver.communicate()
-    wait_until(lambda: not alive(children), seconds=10)
+    wait_until(lambda: not alive(children), seconds=60)
     for leftover in temporary_folders(driver.pid):  # only a killed driver leaves its logs
         shutil.rmtree(leftover)
 

@@ -19,21 +19,30 @@ CURVE = curve(0.98, 0.98, 0.97, 0.90, 0.60, 0.10)
 
 
 def test_strictest_floor_first_then_loosest_then_between():
-    floors = [0.98, 0.96, 0.93]
+    floors = [0.98, 0.96, 0.9]
     first = next_threshold(CURVE, {}, floors)
     second = next_threshold(CURVE, {first: 0.9801}, floors)
-    third = next_threshold(CURVE, {first: 0.9801, second: 0.935}, floors)
+    third = next_threshold(CURVE, {first: 0.9801, second: 0.92}, floors)
     assert first < third < second
 
 
 def test_what_finetuning_reached_corrects_the_prediction():
     before = predict_finetuned(CURVE, {})
-    after = predict_finetuned(CURVE, {3: before[3] - 0.02})
-    assert after[3] == before[3] - 0.02
-    assert np.allclose(after, before - 0.02)
-    two = predict_finetuned(CURVE, {2: before[2], 4: before[4] - 0.04})
-    assert two[2] == before[2]
-    assert before[3] - 0.04 < two[3] < before[3]
+    assert np.all(np.diff(before) <= 0)
+    worse = predict_finetuned(CURVE, {3: before[3] - 0.02})
+    assert worse[3] == before[3] - 0.02
+    assert worse[4] < before[4] - 0.02, "what lost more loses more"
+    assert before[1] - 0.002 < worse[1] <= before[1], "what lost nothing stays"
+    better = predict_finetuned(CURVE, {3: 0.99})
+    assert better[3] == 0.99
+    assert np.all(better >= before - 1e-9)
+
+
+def test_a_collapsed_network_is_not_expected_to_recover():
+    assert predict_finetuned(CURVE, {})[5] < 0.2
+    # One that did not recover says little of the dense end.
+    after = predict_finetuned(CURVE, {5: 0.1})
+    assert np.allclose(after[:3], predict_finetuned(CURVE, {})[:3], atol=0.01)
 
 
 def test_a_floor_out_of_reach_is_passed_over():
