@@ -90,8 +90,11 @@ class Display:
         if self._failed:
             head += f", {self._failed} failed"
         parts: list[Text | Table] = [Text(head, style="bold")]
-        if self._pretraining is not None and not self._running and not self._ended:
-            parts.append(Text(f"pretraining the dense network: {_stage(self._pretraining)}"))
+        if not self._running and not self._ended:
+            doing = "starting Ray"
+            if self._pretraining is not None:
+                doing = f"pretraining the dense network: {_stage(self._pretraining)}"
+            parts.append(Text(doing))
         if self._running:
             parts.append(self._running_table())
         if self._front is not None and self._front.points:

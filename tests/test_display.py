@@ -1,0 +1,70 @@
+"""What a terminal and a log file show of the same events."""
+
+import io
+
+from rich.console import Console
+from test_front import make_front, make_point
+
+from hoyer_search.display import Display, clock
+from hoyer_search.results import Event, Progress, TrialResult, TrialSpec
+
+SPEC = TrialSpec(number=7, uid="007-abcdef", params={"decay": 1e-4, "name": "l1"}, config={})
+
+
+def step(stage, epoch, **metrics):
+    point = 0 if stage == "finetune" else None
+    return Progress(stage=stage, epoch=epoch, epochs=9, metrics=metrics, time=0.0, point=point)
+
+
+def result(state, error=None):
+    points = [make_point(7, 0.975, 100, uid=SPEC.uid)] if state == "complete" else []
+    return TrialResult(number=7, uid=SPEC.uid, params={}, state=state, points=points, error=error)
+
+
+def shown(*events, terminal=False):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
+    front = make_front(make_point(7, 0.975, 100, uid=SPEC.uid))
+    with Display(console, trials=3, get_front=lambda: front) as display:
+        for event in events:
+            display.on_event(event)
+        if terminal:
+            console.print(display._render())
+    return console.file.getvalue()
+
+
+def test_a_log_file_gets_a_line_an_event():
+    lines = shown(
+        Event(progress=step("pretrain", 3, val_accuracy=0.981)),
+        Event(spec=SPEC),
+        Event(spec=SPEC, progress=step("regularize", 1, val_accuracy=0.97)),
+        Event(spec=SPEC, result=result("complete")),
+        Event(spec=SPEC, result=result("failed", error="Traceback\nValueError: bad\n")),
+    ).splitlines()
+    assert lines[0] == "pretraining: pretrain 3/9, val 98.10%"
+    assert lines[1] == "trial   7 started: decay=0.0001, name=l1"
+    assert lines[2].startswith("trial   7 ended (1/3")
+    assert lines[2].endswith("1 of its 1 points are on the front")
+    assert lines[3].endswith("failed: ValueError: bad")
+    assert len(lines) == 4, "steps of a trial are not printed"
+
+
+def test_a_terminal_shows_trials_stages_and_the_front():
+    text = shown(
+        Event(spec=SPEC, result=result("complete")),
+        Event(spec=SPEC),
+        Event(spec=SPEC, progress=step("finetune", 2, val_accuracy=0.5)),
+        terminal=True,
+    )
+    for part in ("1 of 3 trials", "finetune #1 2/9, val 50.00%", "operating points", "10.0x"):
+        assert part in text
+    assert "no trial keeps it yet" in text
+
+
+def test_a_terminal_says_what_happens_before_the_first_trial():
+    assert "starting Ray" in shown(terminal=True)
+    assert "pretrain 1/9" in shown(Event(progress=step("pretrain", 1)), terminal=True)
+
+
+def test_times_are_readable():
+    assert clock(59.6) == "1:00"
+    assert clock(3661) == "1:01:01"
