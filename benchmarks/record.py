@@ -51,7 +51,7 @@ THRESHOLDS = 60
 MILESTONES = 4
 """Curves of each training, evenly spread over its epochs."""
 
-FAR = 4
+FAR = 2
 """The last finetuned threshold aims at this many times the loosest operating point's drop."""
 
 T = TypeVar("T")

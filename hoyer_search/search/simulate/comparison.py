@@ -1,0 +1,201 @@
+"""Search methods compared on one recording: what each lacks, after how many trials."""
+
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import mannwhitneyu, qmc
+
+from hoyer_search.config import SamplerName, SweepConfig
+from hoyer_search.errors import ConfigError, unknown_name
+from hoyer_search.results import Point, TrialSpec
+from hoyer_search.search.cube import Cube
+from hoyer_search.search.parameters import search_space
+from hoyer_search.search.simulate.recording import Recording, load_recording
+from hoyer_search.search.simulate.simulator import Standing, simulate, standing, to_point
+from hoyer_search.search.simulate.surrogate import Surrogate
+
+Floats = npt.NDArray[np.float64]
+
+JOINT = "-joint"
+"""Ending of a method that searches the threshold as one more parameter."""
+
+METHODS = [name + end for name in typing.get_args(SamplerName) for end in ("", JOINT)]
+
+REFERENCE_TRAININGS = 256
+"""Trainings of the reference, each finetuned at every threshold; a power of two."""
+
+MILESTONES = (5, 10, 20, 40)
+"""Numbers of trials at which methods are compared."""
+
+HYPERVOLUME = "hypervolume"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """Sweeps of one method, one for each seed.
+
+    Attributes:
+        method: Its name.
+        regret: What the sweeps lack after each trial, shape (num_seeds, num_trials), for
+            ``hypervolume`` (as a share of the reference's) and for each operating point (in
+            doublings of compression).
+        hypervolume: Of the front, of the same shape.
+        seconds: Virtual time of each trial's end, of the same shape.
+    """
+
+    method: str
+    regret: dict[str, Floats]
+    hypervolume: Floats
+    seconds: Floats
+
+
+class Comparison:
+    """Sweeps by any method over a recording.
+
+    With one seed all methods see the same world: a setting gives them the same network. They are
+    measured against the best of 256 trainings there, spread evenly and finetuned at every
+    threshold.
+    """
+
+    def __init__(self, recording: Recording, *, trials: int, workers: int, seeds: int) -> None:
+        """Fits the recording.
+
+        Args:
+            recording: The recorded trainings.
+            trials: Trials of each sweep, at least 1.
+            workers: Trials that run at once.
+            seeds: Sweeps of each method, of seeds 0, 1, ...
+
+        Raises:
+            InputError: The recording is too small, or lacks the sparsity objective of its space.
+        """
+        sparsity = recording.config.objective.sparsity
+        if sparsity not in ("nonzeros", "macs"):
+            raise ConfigError(
+                f"a recording holds nonzeros and macs; its space asks for {sparsity}: record it "
+                f"with --set objective.sparsity=macs"
+            )
+        self._recording = recording
+        self._surrogate = Surrogate(recording)
+        self._trials, self._workers, self._seeds = trials, workers, range(seeds)
+        self._reference = cache(self._find_reference)
+
+    @classmethod
+    def open(cls, path: Path, *, trials: int, workers: int, seeds: int) -> "Comparison":
+        """Reads a recording; see ``load_recording`` and the constructor for what is raised."""
+        return cls(load_recording(path), trials=trials, workers=workers, seeds=seeds)
+
+    def run(self, method: str) -> Runs:
+        """Runs the sweeps of a method.
+
+        Raises:
+            ConfigError: There is no such method.
+        """
+        self.check(method)
+        sweeps = [self._sweep(method, seed) for seed in self._seeds]
+        best = [self._reference(seed) for seed in self._seeds]
+        regret = {
+            HYPERVOLUME: _array(
+                [
+                    [1 - s.hypervolume / b.hypervolume for s in w]
+                    for w, b in zip(sweeps, best, strict=True)
+                ]
+            )
+        }
+        for point in self._recording.config.objective.points:
+            regret[point] = _array(
+                [
+                    [b.doublings[point] - s.doublings[point] for s in w]
+                    for w, b in zip(sweeps, best, strict=True)
+                ]
+            )
+        return Runs(
+            method=method,
+            regret=regret,
+            hypervolume=_array([[s.hypervolume for s in sweep] for sweep in sweeps]),
+            seconds=_array([[s.seconds for s in sweep] for sweep in sweeps]),
+        )
+
+    def check(self, method: str) -> None:
+        """Checks that there is a method of that name.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if method not in METHODS:
+            raise ConfigError(unknown_name("method", method, METHODS))
+
+    def config(self, method: str, seed: int) -> SweepConfig:
+        """Returns the sweep of a method: the recorded space, with its sampler and budget."""
+        data = self._recording.config.model_dump()
+        data |= {"sampler": method.removesuffix(JOINT), "seed": seed}
+        data["budget"] = {"trials": self._trials}
+        if method.endswith(JOINT):
+            low, high = self._surrogate.threshold_range
+            data["search"]["threshold"] = {"low": low, "high": high, "log": True}
+            data["presets"] = [p for p in data["presets"] if low <= p.get("threshold", low) <= high]
+        return SweepConfig.model_validate(data)
+
+    def _sweep(self, method: str, seed: int) -> list[Standing]:
+        return simulate(
+            self._surrogate,
+            self.config(method, seed),
+            dense=self._recording.dense,
+            workers=self._workers,
+        )
+
+    def _find_reference(self, seed: int) -> Standing:
+        """Returns the best that is known of the world of a seed."""
+        config = self._recording.config
+        cube = Cube(search_space(config))
+        sobol = qmc.Sobol(len(config.search.dimensions), rng=seed)
+        points: list[Point] = []
+        for number, u in enumerate(cube.snap(sobol.random(REFERENCE_TRAININGS))):
+            params = cube.setting(u)
+            spec = TrialSpec(number=number, uid="", params=params, config={})
+            training = self._surrogate.train(params, seed=seed)
+            points += [to_point(spec, i, one) for i, one in enumerate(training.finetuned)]
+        return standing(points, config, dense=self._recording.dense, seconds=0.0)
+
+
+def summary(runs: Runs) -> dict[str, Any]:
+    """Returns median and quartiles of what a method lacks, as JSON-ready data.
+
+    ``hypervolume_regret`` and ``regret`` (by operating point) are by number of trials: 5, 10, 20
+    and 40, as far as the sweeps go, and the last.
+    """
+    last = runs.hypervolume.shape[1]
+    trials = sorted({*(t for t in MILESTONES if t < last), last})
+
+    def at(values: Floats) -> dict[str, dict[str, float]]:
+        return {str(t): _quartiles(values[:, t - 1]) for t in trials}
+
+    return {
+        "hypervolume_regret": at(runs.regret[HYPERVOLUME]),
+        "regret": {p: at(v) for p, v in runs.regret.items() if p != HYPERVOLUME},
+        "hypervolume": at(runs.hypervolume),
+        "seconds": at(runs.seconds),
+    }
+
+
+def mann_whitney(runs: Runs, against: Runs) -> dict[str, float]:
+    """Returns p of the two-sided Mann-Whitney test that two methods lack the same in the end."""
+    return {
+        name: float(mannwhitneyu(values[:, -1], against.regret[name][:, -1]).pvalue)
+        for name, values in runs.regret.items()
+    }
+
+
+def _quartiles(values: Floats) -> dict[str, float]:
+    q1, median, q3 = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
+    return {"median": median, "q1": q1, "q3": q3}
+
+
+def _array(rows: Sequence[Sequence[float]]) -> Floats:
+    return np.array(rows, dtype=np.float64)
