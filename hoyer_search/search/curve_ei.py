@@ -23,12 +23,9 @@ from scipy.stats import qmc
 
 from hoyer_search.search.cube import Cube
 from hoyer_search.search.gaussian_process import GaussianProcess
-from hoyer_search.search.reach import Offset, TrialCurve, reach
+from hoyer_search.search.reach import CURVE, Offset, TrialCurve, reach
 
 Floats = npt.NDArray[np.float64]
-
-CURVE = "curve"
-"""User attribute that holds a trial's ``TrialCurve``."""
 
 WINDOW = 3.0
 """Doublings under the best beyond which a trial is bad, and how bad counts logarithmically."""

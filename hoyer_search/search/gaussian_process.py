@@ -10,7 +10,6 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
 Floats = npt.NDArray[np.float64]
@@ -38,7 +37,7 @@ class GaussianProcess:
         theta: Logarithms of d length scales, of the signal's and of the noise's variance.
         center: Mean of each output, shape (k,).
         scale: Standard deviation of each output, shape (k,).
-        factors: Cholesky factors of the covariances, shape (k, n, n).
+        halves: Inverses of the covariances' Cholesky factors, shape (k, n, n).
         weights: Covariance inverse times standardized outputs, shape (k, n).
     """
 
@@ -49,13 +48,11 @@ class GaussianProcess:
     theta: Floats
     center: Floats
     scale: Floats
-    factors: Floats
+    halves: Floats
     weights: Floats
 
     @classmethod
-    def fit(
-        cls, inputs: Floats, outputs: Floats, variances: Floats, *, categorical: Flags
-    ) -> Self:
+    def fit(cls, inputs: Floats, outputs: Floats, variances: Floats, *, categorical: Flags) -> Self:
         """Returns the process of the most probable parameters.
 
         Args:
@@ -75,7 +72,7 @@ class GaussianProcess:
             off = (theta - median) / deviation
             return value + 0.5 * float(off @ off), gradient + off / deviation
 
-        best = minimize(
+        best = minimize(  # type: ignore[no-untyped-call]
             loss,
             median,
             jac=True,
@@ -109,13 +106,7 @@ class GaussianProcess:
         """
         cross = _covariance(self.theta, _distances(inputs, self.inputs, self.categorical))
         mean = cross @ self.weights.T
-        explained = np.stack(
-            [
-                np.sum(solve_triangular(factor, cross.T, lower=True, check_finite=False) ** 2, axis=0)
-                for factor in self.factors
-            ],
-            axis=1,
-        )
+        explained = np.sum((self.halves @ cross.T) ** 2, axis=1).T
         std = np.sqrt(np.maximum(np.exp(self.theta[-2]) - explained, 1e-12))
         return self.center + self.scale * mean, self.scale * std
 
@@ -131,16 +122,9 @@ class GaussianProcess:
         scale: Floats,
     ) -> Self:
         signal = _covariance(theta, _distances(inputs, inputs, categorical))
-        factors = _factors(signal, variances / scale**2 + np.exp(theta[-1]))
-        weights = np.stack(
-            [
-                cho_solve((f, True), y)
-                for f, y in zip(factors, ((outputs - center) / scale).T, strict=True)
-            ]
-        )
-        return cls(
-            inputs, outputs, variances, categorical, theta, center, scale, factors, weights
-        )
+        halves, _ = _halves(signal, variances / scale**2 + np.exp(theta[-1]))
+        weights = _solve(halves, (outputs - center) / scale)
+        return cls(inputs, outputs, variances, categorical, theta, center, scale, halves, weights)
 
 
 def _negative_log_likelihood(
@@ -151,18 +135,18 @@ def _negative_log_likelihood(
     Rasmussen and Williams, Gaussian Processes for Machine Learning, Equations 5.8 and 5.9.
     """
     signal = _covariance(theta, distances)
-    sensitivity = _sensitivity(theta, distances)
     noise = np.exp(theta[-1])
-    value, gradient = 0.0, np.zeros_like(theta)
-    for factor, y in zip(_factors(signal, known + noise), outputs.T, strict=True):
-        alpha = cho_solve((factor, True), y, check_finite=False)
-        value += 0.5 * float(y @ alpha) + float(np.log(np.diag(factor)).sum())
-        inverse = cho_solve((factor, True), np.eye(len(y)), check_finite=False)
-        inverse -= np.outer(alpha, alpha)
-        gradient[:-2] += 0.5 * np.tensordot(inverse, sensitivity, axes=([0, 1], [1, 2]))
-        gradient[-2] += 0.5 * float(np.sum(inverse * signal))
-        gradient[-1] += 0.5 * noise * float(np.trace(inverse))
-    return value, gradient
+    halves, log_determinants = _halves(signal, known + noise)
+    weights = _solve(halves, outputs)
+    value = 0.5 * float(np.sum(weights * outputs.T) + log_determinants.sum())
+    # Inverses less the weights' outer products, summed over the outputs, which share derivatives.
+    stacked = halves.reshape(-1, len(outputs))
+    inner = stacked.T @ stacked - weights.T @ weights
+    gradient = np.empty_like(theta)
+    gradient[:-2] = np.tensordot(_sensitivity(theta, distances), inner, axes=2)
+    gradient[-2] = np.sum(inner * signal)
+    gradient[-1] = noise * np.trace(inner)
+    return value, 0.5 * gradient
 
 
 def _covariance(theta: Floats, distances: Floats) -> Floats:
@@ -179,10 +163,18 @@ def _sensitivity(theta: Floats, distances: Floats) -> Floats:
     return np.asarray(weights[:, None, None] * distances * outer)
 
 
-def _factors(signal: Floats, noise: Floats) -> Floats:
-    return np.stack(
-        [cholesky(signal + np.diag(n + JITTER), lower=True, check_finite=False) for n in noise.T]
-    )
+def _halves(signal: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """Returns inverse Cholesky factors and log determinants of covariances with noise (n, k)."""
+    covariances = signal + (noise.T + JITTER)[:, :, None] * np.eye(len(signal))
+    factors = np.linalg.cholesky(covariances)
+    diagonals = np.diagonal(factors, axis1=1, axis2=2)
+    return np.linalg.inv(factors), 2 * np.log(diagonals).sum(axis=1)
+
+
+def _solve(halves: Floats, outputs: Floats) -> Floats:
+    """Returns the inverse covariances times outputs (n, k), shape (k, n)."""
+    half = halves @ outputs.T[:, :, None]
+    return np.asarray((half.transpose(0, 2, 1) @ halves)[:, 0, :])
 
 
 def _distances(a: Floats, b: Floats, categorical: Flags) -> Floats:

@@ -24,6 +24,9 @@ from hoyer_search.trial.selection import RECOVERED_GAIN, RECOVERED_SHARE
 
 Floats = npt.NDArray[np.float64]
 
+CURVE = "curve"
+"""User attribute of a trial in the study: its ``TrialCurve`` as JSON."""
+
 ACCURACY_NOISE = 0.001
 """Standard deviation of a finetuned accuracy from one finetuning to the next."""
 
@@ -114,9 +117,7 @@ class TrialCurve:
         if not len(self.raw):
             return doublings(self.dense - self.finetuned[:, 1])
         raw = self.raw[:, 1]
-        return doublings(
-            self.dense - (raw + RECOVERED_SHARE * (raw.max() - raw) + RECOVERED_GAIN)
-        )
+        return doublings(self.dense - (raw + RECOVERED_SHARE * (raw.max() - raw) + RECOVERED_GAIN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +182,8 @@ def reach(curve: TrialCurve, offset: Offset) -> tuple[Floats, Floats]:
     """
     mean, std = offset.predict(curve)
     drops = mean + QUANTILES[:, None] * std
-    readings = np.array(
-        [[_read(curve.grid, d, float(allowed)) for allowed in curve.dense - curve.floors] for d in drops]
-    )
+    allowed = (curve.dense - curve.floors).tolist()
+    readings = np.array([[_read(curve.grid, drop, a) for a in allowed] for drop in drops])
     return readings.mean(axis=0), readings.var(axis=0)
 
 

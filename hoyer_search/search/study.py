@@ -15,6 +15,7 @@ from hoyer_search.results import TrialResult, TrialSpec, Value
 from hoyer_search.search.journal import open_journal
 from hoyer_search.search.objectives import CONSTRAINT, outcome
 from hoyer_search.search.parameters import num_settings, search_space, suggest
+from hoyer_search.search.reach import CURVE, TrialCurve
 from hoyer_search.search.samplers import make_sampler
 from hoyer_search.store import SweepFolder
 
@@ -110,10 +111,14 @@ class Study:
 
         Every trial becomes COMPLETE with a constraint, also a failed one: GPSampler raises when
         one has none, and learns nothing from FAIL, so that it would suggest the same again.
-        ``result.json`` says which trials failed.
+        ``result.json`` says which trials failed. A complete one's curves are kept as a user
+        attribute, for samplers that learn from them.
         """
         trial = self._trial(result.number)
         told = outcome(result, self._config.objective)
+        curve = TrialCurve.of(result, self._config.objective)
+        if curve is not None and CURVE not in trial.user_attrs:
+            trial.set_user_attr(CURVE, curve.to_json())
         # A driver that died between the two writes has set the constraint already.
         if CONSTRAINT not in trial.constraints:
             trial.set_constraint(CONSTRAINT, told.violation)
