@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import mannwhitneyu, qmc
+from scipy.stats import mannwhitneyu, qmc  # type: ignore[attr-defined]
 
 from hoyer_search.config import SamplerName, SweepConfig
 from hoyer_search.errors import ConfigError, unknown_name

@@ -110,6 +110,7 @@ def to_accuracy(logits: Floats) -> Floats:
 def _interpolate(at: Floats, index: Floats, values: Floats) -> Floats:
     if len(index) == 1:
         return np.full(len(at), values[0])
-    inside = PchipInterpolator(index, values)(np.clip(at, index[0], index[-1]))
+    interpolate = PchipInterpolator(index, values)  # type: ignore[no-untyped-call]
+    inside = interpolate(np.clip(at, index[0], index[-1]))
     slope = min(0.0, (values[-1] - values[-2]) / (index[-1] - index[-2]))
     return np.asarray(inside + slope * np.maximum(at - index[-1], 0.0))

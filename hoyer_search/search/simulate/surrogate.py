@@ -70,7 +70,7 @@ class Spline:
         identity = np.eye(len(points))
         best = (math.inf, 0.0, identity)
         for smoothing in SMOOTHING:
-            hat = RBFInterpolator(points, identity, smoothing=smoothing)(points)
+            hat = _thin_plate(points, identity, smoothing)(points)
             error = float(np.sum(((identity - hat) @ (values / scale)) ** 2))
             error /= (1 - np.trace(hat) / len(points)) ** 2
             if error < best[0]:
@@ -78,7 +78,7 @@ class Spline:
         _, smoothing, hat = best
         off = identity - hat
         return cls(
-            interpolator=RBFInterpolator(points, values, smoothing=smoothing),
+            interpolator=_thin_plate(points, values, smoothing),
             low=values.min(axis=0),
             high=values.max(axis=0),
             residuals=off @ values / np.sqrt(np.sum(off**2, axis=1, keepdims=True)),
@@ -225,6 +225,10 @@ class Surrogate:
         """Returns an accuracy that the validation examples can give."""
         examples = self._config.data.validation
         return min(max(round(accuracy * examples) / examples, 0.0), 1.0)
+
+
+def _thin_plate(points: Floats, values: Floats, smoothing: float) -> RBFInterpolator:
+    return RBFInterpolator(points, values, smoothing=smoothing)  # type: ignore[no-untyped-call]
 
 
 def _monotone(knots: Knots) -> Knots:
