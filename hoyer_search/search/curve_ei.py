@@ -19,7 +19,6 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr
-from scipy.stats import qmc
 
 from hoyer_search.search.cube import Cube
 from hoyer_search.search.gaussian_process import GaussianProcess
@@ -31,7 +30,7 @@ WINDOW = 3.0
 """Doublings under the best beyond which a trial is bad, and how bad counts logarithmically."""
 
 CANDIDATES = 1024
-"""Settings at which the acquisition is evaluated first; a power of two, as Sobol wants."""
+"""Settings at which the acquisition is evaluated first."""
 
 REFINEMENTS = (0.1, 0.03, 0.01)
 """Spreads of the settings drawn around the best ones then, as parts of each range."""
@@ -110,7 +109,7 @@ class CurveEISampler(BaseSampler):
         best, _ = model.posterior(model.inputs)
         incumbent = best.max(axis=0)
         dimensions = len(cube.categorical)
-        points = cube.snap(qmc.Sobol(dimensions, rng=self._rng).random(CANDIDATES))
+        points = cube.snap(self._rng.random((CANDIDATES, dimensions)))
         values = expected_improvement(model, points, incumbent)
         for spread in REFINEMENTS:
             top = points[np.argsort(-values)[:5]]

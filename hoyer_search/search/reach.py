@@ -24,7 +24,7 @@ from hoyer_search.trial.selection import RECOVERED_GAIN, RECOVERED_SHARE
 
 Floats = npt.NDArray[np.float64]
 
-CURVE = "curve"
+CURVE = "hoyer_search:curve"
 """User attribute of a trial in the study: its ``TrialCurve`` as JSON."""
 
 ACCURACY_NOISE = 0.001
