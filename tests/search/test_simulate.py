@@ -12,7 +12,7 @@ import recorded
 from hoyer_search.config import SweepConfig
 from hoyer_search.errors import ConfigError, DataError
 from hoyer_search.results import Value
-from hoyer_search.search.simulate.comparison import HYPERVOLUME, Comparison, summary
+from hoyer_search.search.simulate.comparison import Comparison, summary
 from hoyer_search.search.simulate.recording import Training, load_recording, save_recording
 from hoyer_search.search.simulate.simulator import Standing, simulate
 from hoyer_search.search.simulate.surrogate import Surrogate
@@ -154,9 +154,9 @@ def test_the_curve_beats_the_joint_search() -> None:
 def test_regret_falls_towards_the_reference() -> None:
     comparison = Comparison(recorded.recording(noise=0.1), trials=40, workers=1, seeds=2)
     runs = comparison.run("random")
-    assert runs.regret[HYPERVOLUME].shape == (2, 40)
-    assert (np.diff(runs.regret[HYPERVOLUME], axis=1) <= 0).all()
-    assert np.median(runs.regret[HYPERVOLUME][:, -1]) < 0.1
+    assert runs.hypervolume_regret.shape == (2, 40)
+    assert (np.diff(runs.hypervolume_regret, axis=1) <= 0).all()
+    assert np.median(runs.hypervolume_regret[:, -1]) < 0.1
 
 
 def test_an_unknown_method_and_objective_are_refused() -> None:

@@ -13,6 +13,7 @@ from scipy.stats import mannwhitneyu, qmc  # type: ignore[attr-defined]
 
 from hoyer_search.config import SamplerName, SweepConfig
 from hoyer_search.errors import ConfigError, unknown_name
+from hoyer_search.front import size
 from hoyer_search.results import Point, TrialSpec
 from hoyer_search.search.cube import Cube
 from hoyer_search.search.parameters import search_space
@@ -33,26 +34,28 @@ REFERENCE_TRAININGS = 256
 MILESTONES = (5, 10, 20, 40)
 """Numbers of trials at which methods are compared."""
 
-HYPERVOLUME = "hypervolume"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runs:
-    """Sweeps of one method, one for each seed.
+    """Sweeps of one method, one for each seed: what they had after each trial.
+
+    Every array is of shape (num_seeds, num_trials).
 
     Attributes:
         method: Its name.
-        regret: What the sweeps lack after each trial, shape (num_seeds, num_trials), for
-            ``hypervolume`` (as a share of the reference's) and for each operating point (in
-            doublings of compression).
-        hypervolume: Of the front, of the same shape.
-        seconds: Virtual time of each trial's end, of the same shape.
+        seconds: Virtual time of the trial's end.
+        hypervolume: Of the front so far.
+        hypervolume_regret: What that lacks, as a share of the reference's.
+        size: Best nonzeros or MACs by operating point; the dense network's while none is kept.
+        regret: What those lack, in doublings of compression.
     """
 
     method: str
-    regret: dict[str, Floats]
-    hypervolume: Floats
     seconds: Floats
+    hypervolume: Floats
+    hypervolume_regret: Floats
+    size: dict[str, Floats]
+    regret: dict[str, Floats]
 
 
 class Comparison:
@@ -61,6 +64,9 @@ class Comparison:
     With one seed all methods see the same world: a setting gives them the same network. They are
     measured against the best of 256 trainings there, spread evenly and finetuned at every
     threshold.
+
+    Attributes:
+        sparsity: What is made small.
     """
 
     def __init__(self, recording: Recording, *, trials: int, workers: int, seeds: int) -> None:
@@ -81,6 +87,7 @@ class Comparison:
                 f"a recording holds nonzeros and macs; its space asks for {sparsity}: record it "
                 f"with --set objective.sparsity=macs"
             )
+        self.sparsity = sparsity
         self._recording = recording
         self._surrogate = Surrogate(recording)
         self._trials, self._workers, self._seeds = trials, workers, range(seeds)
@@ -100,26 +107,18 @@ class Comparison:
         self.check(method)
         sweeps = [self._sweep(method, seed) for seed in self._seeds]
         best = [self._reference(seed) for seed in self._seeds]
-        regret = {
-            HYPERVOLUME: _array(
-                [
-                    [1 - s.hypervolume / b.hypervolume for s in w]
-                    for w, b in zip(sweeps, best, strict=True)
-                ]
-            )
-        }
-        for point in self._recording.config.objective.points:
-            regret[point] = _array(
-                [
-                    [b.doublings[point] - s.doublings[point] for s in w]
-                    for w, b in zip(sweeps, best, strict=True)
-                ]
-            )
+        points = self._recording.config.objective.points
+        hypervolume = _array([[s.hypervolume for s in sweep] for sweep in sweeps])
+        known = _array([[b.hypervolume] for b in best])
+        doublings = {p: _array([[s.doublings[p] for s in w] for w in sweeps]) for p in points}
+        dense = size(self._recording.dense, self.sparsity)
         return Runs(
             method=method,
-            regret=regret,
-            hypervolume=_array([[s.hypervolume for s in sweep] for sweep in sweeps]),
             seconds=_array([[s.seconds for s in sweep] for sweep in sweeps]),
+            hypervolume=hypervolume,
+            hypervolume_regret=1 - hypervolume / known,
+            size={p: dense / 2**reached for p, reached in doublings.items()},
+            regret={p: _array([[b.doublings[p]] for b in best]) - doublings[p] for p in points},
         )
 
     def check(self, method: str) -> None:
@@ -165,10 +164,10 @@ class Comparison:
 
 
 def summary(runs: Runs) -> dict[str, Any]:
-    """Returns median and quartiles of what a method lacks, as JSON-ready data.
+    """Returns median and quartiles of what a method had and lacked, as JSON-ready data.
 
-    ``hypervolume_regret`` and ``regret`` (by operating point) are by number of trials: 5, 10, 20
-    and 40, as far as the sweeps go, and the last.
+    ``hypervolume``, ``hypervolume_regret``, ``seconds``, and by operating point ``size`` and
+    ``regret``, by number of trials: 5, 10, 20 and 40, as far as the sweeps go, and the last.
     """
     last = runs.hypervolume.shape[1]
     trials = sorted({*(t for t in MILESTONES if t < last), last})
@@ -177,19 +176,27 @@ def summary(runs: Runs) -> dict[str, Any]:
         return {str(t): _quartiles(values[:, t - 1]) for t in trials}
 
     return {
-        "hypervolume_regret": at(runs.regret[HYPERVOLUME]),
-        "regret": {p: at(v) for p, v in runs.regret.items() if p != HYPERVOLUME},
         "hypervolume": at(runs.hypervolume),
+        "hypervolume_regret": at(runs.hypervolume_regret),
         "seconds": at(runs.seconds),
+        "size": {point: at(values) for point, values in runs.size.items()},
+        "regret": {point: at(values) for point, values in runs.regret.items()},
     }
 
 
-def mann_whitney(runs: Runs, against: Runs) -> dict[str, float]:
-    """Returns p of the two-sided Mann-Whitney test that two methods lack the same in the end."""
+def mann_whitney(runs: Runs, against: Runs) -> dict[str, Any]:
+    """Returns p of the two-sided Mann-Whitney test that two methods lack the same in the end.
+
+    ``hypervolume_regret``, and ``regret`` by operating point.
+    """
     return {
-        name: float(mannwhitneyu(values[:, -1], against.regret[name][:, -1]).pvalue)
-        for name, values in runs.regret.items()
+        "hypervolume_regret": _p(runs.hypervolume_regret, against.hypervolume_regret),
+        "regret": {point: _p(r, against.regret[point]) for point, r in runs.regret.items()},
     }
+
+
+def _p(values: Floats, others: Floats) -> float:
+    return float(mannwhitneyu(values[:, -1], others[:, -1]).pvalue)
 
 
 def _quartiles(values: Floats) -> dict[str, float]:

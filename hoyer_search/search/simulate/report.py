@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from hoyer_search.search.simulate.comparison import HYPERVOLUME, Comparison, mann_whitney, summary
+from hoyer_search.search.simulate.comparison import Comparison, mann_whitney, summary
 from hoyer_search.search.simulate.plot import save_plot
 
 
@@ -44,9 +44,10 @@ def compare(
     first, *others = runs
     if plot is not None:
         title = f"{path.stem}: {trials} trials, {workers} workers, {seeds} seeds"
-        save_plot(plot, runs, title=title)
+        save_plot(plot, runs, sparsity=comparison.sparsity, title=title)
     return {
         "recording": path.stem,
+        "sparsity": comparison.sparsity,
         "trials": trials,
         "workers": workers,
         "seeds": seeds,
@@ -56,43 +57,45 @@ def compare(
 
 
 def tables(document: dict[str, Any]) -> list[Table]:
-    """Returns a comparison as tables: hypervolume and each operating point, by trials.
+    """Returns a comparison as tables: hypervolume, and best size at each operating point.
 
-    A cell is the median and, in brackets, the quartiles of what sweeps lack against the best of
-    the reference: a share of its hypervolume, or doublings of compression.
+    A cell is the median over seeds and, in brackets, the quartiles. At the end of a line stand the
+    median of what is lacking to the reference after the last trial, and p.
     """
-    methods = document["methods"]
-    points = list(next(iter(methods.values()))["regret"])
-    regrets = {f"lacks of hypervolume, {_about(document)}": (HYPERVOLUME, _hypervolumes(methods))}
-    for point in points:
-        title = f"lacks at point {point}, doublings of compression"
-        regrets[title] = (point, {name: m["regret"][point] for name, m in methods.items()})
-    return [
-        _table(title, by_method, {other: p[key] for other, p in document["p"].items()})
-        for title, (key, by_method) in regrets.items()
+    methods, p = document["methods"], document["p"]
+    about = f"{document['recording']}, {document['workers']} workers, {document['seeds']} seeds"
+    found = [
+        _table(
+            f"hypervolume, and its share that is lacking ({about})",
+            {name: (m["hypervolume"], m["hypervolume_regret"]) for name, m in methods.items()},
+            {name: one["hypervolume_regret"] for name, one in p.items()},
+            digits=4,
+        )
     ]
+    for point in next(iter(methods.values()))["size"]:
+        table = _table(
+            f"{document['sparsity']} at point {point}, and doublings of compression lacking",
+            {name: (m["size"][point], m["regret"][point]) for name, m in methods.items()},
+            {name: one["regret"][point] for name, one in p.items()},
+            digits=0,
+        )
+        found.append(table)
+    return found
 
 
-def _hypervolumes(methods: dict[str, Any]) -> dict[str, Any]:
-    return {name: method["hypervolume_regret"] for name, method in methods.items()}
-
-
-def _about(document: dict[str, Any]) -> str:
-    workers, seeds = document["workers"], document["seeds"]
-    return f"{document['recording']}, workers {workers}, seeds {seeds}"
-
-
-def _table(title: str, by_method: dict[str, Any], p: dict[str, float]) -> Table:
+def _table(
+    title: str, by_method: dict[str, tuple[Any, Any]], p: dict[str, float], *, digits: int
+) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("method")
-    for trials in next(iter(by_method.values())):
-        table.add_column(f"{trials} trials", justify="right")
-    table.add_column("p", justify="right")
-    for name, at in by_method.items():
-        cells = [f"{q['median']:.3f} [{q['q1']:.3f}, {q['q3']:.3f}]" for q in at.values()]
-        table.add_row(name, *(c.replace("[", r"\[") for c in cells), _p(p.get(name)))
+    trials = list(next(iter(by_method.values()))[0])
+    for column in (*(f"{t} trials" for t in trials), "lacks", "p"):
+        table.add_column(column, justify="right")
+    for name, (values, regret) in by_method.items():
+        cells = [
+            rf"{at['median']:,.{digits}f} \[{at['q1']:,.{digits}f}, {at['q3']:,.{digits}f}]"
+            for at in values.values()
+        ]
+        tested = f"{p[name]:.2g}" if name in p else ""
+        table.add_row(name, *cells, f"{regret[trials[-1]]['median']:.3f}", tested)
     return table
-
-
-def _p(value: float | None) -> str:
-    return "" if value is None else f"{value:.2g}"

@@ -193,38 +193,41 @@ class Surrogate:
         return np.interp(-sizes, -knots.log_size, index)
 
     def _curve(self, knots: Knots, at: Floats) -> list[CurvePoint]:
-        columns = Knots(*(np.interp(at, np.arange(KNOTS), column) for column in knots))
+        log_threshold, log_size, log_macs, raw = (
+            np.interp(at, np.arange(KNOTS), column) for column in knots
+        )
+        columns = (
+            np.exp(log_threshold),
+            self._rounded(raw),
+            np.rint(np.exp(log_size)).astype(np.int64),
+            np.rint(np.exp(log_macs)).astype(np.int64),
+        )
         return [
-            CurvePoint(
-                threshold=math.exp(threshold),
-                val_accuracy=self._rounded(raw),
-                nonzeros=round(math.exp(size)),
-                macs=round(math.exp(macs)),
-            )
-            for threshold, size, macs, raw in zip(*(c.tolist() for c in columns), strict=True)
+            CurvePoint(threshold=threshold, val_accuracy=raw, nonzeros=nonzeros, macs=macs)
+            for threshold, raw, nonzeros, macs in zip(*(c.tolist() for c in columns), strict=True)
         ]
 
     def _finetuned(
         self, curve: Sequence[CurvePoint], reached: FinetunedKnots, at: Floats
     ) -> list[Finetuned]:
-        val, test = (np.interp(at, np.arange(KNOTS), column).tolist() for column in reached)
+        val, test = (np.interp(at, np.arange(KNOTS), column) for column in reached)
         return [
             Finetuned(
                 threshold=point.threshold,
                 nonzeros=point.nonzeros,
                 macs=point.macs,
                 raw_val_accuracy=point.val_accuracy,
-                val_accuracy=self._rounded(v),
+                val_accuracy=v,
                 test_accuracy=t,
                 wall_seconds=self.finetune_seconds,
             )
-            for point, v, t in zip(curve, val, test, strict=True)
+            for point, v, t in zip(curve, self._rounded(val).tolist(), test.tolist(), strict=True)
         ]
 
-    def _rounded(self, accuracy: float) -> float:
-        """Returns an accuracy that the validation examples can give."""
+    def _rounded(self, accuracy: Floats) -> Floats:
+        """Returns accuracies that the validation examples can give."""
         examples = self._config.data.validation
-        return min(max(round(accuracy * examples) / examples, 0.0), 1.0)
+        return np.asarray(np.clip(np.rint(accuracy * examples) / examples, 0.0, 1.0))
 
 
 def _thin_plate(points: Floats, values: Floats, smoothing: float) -> RBFInterpolator:
