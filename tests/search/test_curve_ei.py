@@ -47,6 +47,7 @@ def suggestions(study, family, *, number):
     return Cube(family.space).points(asked)
 
 
+@pytest.mark.slow
 def test_regret_is_far_below_that_of_random_search():
     ours, random = [], []
     for seed in range(20):
