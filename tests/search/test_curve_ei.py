@@ -1,3 +1,5 @@
+import time
+
 import curve_family
 import numpy as np
 import optuna
@@ -75,6 +77,16 @@ def test_the_collapsed_side_is_left_alone():
     study.sampler = CurveEISampler(seed=0)
     collapsed = family.limit + 4 / family.limit_slope  # no floor is kept beyond
     assert (suggestions(study, family, number=4)[:, 0] < collapsed).all()
+
+
+def test_a_suggestion_at_200_trials_takes_less_than_three_seconds_of_a_core():
+    family = curve_family.Family(3, 0)
+    study = study_of(family, trials=200)
+    study.sampler = CurveEISampler(seed=0)
+    suggestions(study, family, number=7)
+    start = time.process_time()
+    suggestions(study, family, number=1)
+    assert time.process_time() - start < 3.0
 
 
 def test_the_seed_decides():
