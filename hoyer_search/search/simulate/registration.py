@@ -10,11 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import PchipInterpolator
-from scipy.special import expit, logit
 
 from hoyer_search.results import CurvePoint
-from hoyer_search.search.simulate.recording import Finetuned
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,9 +22,6 @@ FLAT, TAIL = 8, 3
 """Knots before the fall and after it."""
 
 KNOTS = FLAT + len(LOST) + TAIL
-
-CLIP = 1e-3
-"""Distance kept from accuracies of 0 and 1, where the logit is infinite."""
 
 
 class Knots(NamedTuple):
@@ -42,13 +36,6 @@ class Knots(NamedTuple):
     raw: Floats
 
 
-class FinetunedKnots(NamedTuple):
-    """Logits of the accuracies reached by finetuning at the knots; each of shape (KNOTS,)."""
-
-    val: Floats
-    test: Floats
-
-
 def places(curve: Sequence[CurvePoint], *, chance: float) -> Floats:
     """Returns the knots of a curve as fractional indices into it, rising, shape (KNOTS,).
 
@@ -58,7 +45,7 @@ def places(curve: Sequence[CurvePoint], *, chance: float) -> Floats:
     """
     accuracy = np.array([point.val_accuracy for point in curve])
     falling = np.maximum.accumulate(accuracy[::-1])[::-1]
-    lost = (falling[0] - falling) / max(falling[0] - chance, CLIP)
+    lost = (falling[0] - falling) / max(falling[0] - chance, 1e-3)
     fall = np.interp(LOST, lost, np.arange(len(curve), dtype=np.float64))
     flat = np.linspace(0.0, fall[0], FLAT, endpoint=False)
     tail = np.linspace(fall[-1], len(curve) - 1, TAIL + 1)[1:]
@@ -74,43 +61,3 @@ def read_curve(curve: Sequence[CurvePoint], at: Floats) -> Knots:
         log_macs=np.interp(at, index, np.log([max(point.macs, 1) for point in curve])),
         raw=np.interp(at, index, [point.val_accuracy for point in curve]),
     )
-
-
-def read_finetuned(
-    curve: Sequence[CurvePoint], finetuned: Sequence[Finetuned], at: Floats
-) -> FinetunedKnots:
-    """Returns what finetuning reached at fractional indices, from the few thresholds it was done.
-
-    Between them logits are interpolated without overshoot. Denser networks reach what the densest
-    did; sparser ones go on falling as between the last two.
-
-    Args:
-        curve: By rising threshold.
-        finetuned: At thresholds of the curve, rising; at least one.
-        at: Fractional indices into the curve.
-    """
-    thresholds = np.array([point.threshold for point in curve])
-    index = np.searchsorted(thresholds, [one.threshold for one in finetuned]).astype(np.float64)
-    return FinetunedKnots(
-        val=_interpolate(at, index, to_logit([one.val_accuracy for one in finetuned])),
-        test=_interpolate(at, index, to_logit([one.test_accuracy for one in finetuned])),
-    )
-
-
-def to_logit(accuracy: npt.ArrayLike) -> Floats:
-    """Returns logits of accuracies, finite also for 0 and 1."""
-    return np.asarray(logit(np.clip(accuracy, CLIP, 1 - CLIP)))
-
-
-def to_accuracy(logits: Floats) -> Floats:
-    """Returns accuracies of logits."""
-    return np.asarray(expit(logits))
-
-
-def _interpolate(at: Floats, index: Floats, values: Floats) -> Floats:
-    if len(index) == 1:
-        return np.full(len(at), values[0])
-    interpolate = PchipInterpolator(index, values)  # type: ignore[no-untyped-call]
-    inside = interpolate(np.clip(at, index[0], index[-1]))
-    slope = min(0.0, (values[-1] - values[-2]) / (index[-1] - index[-2]))
-    return np.asarray(inside + slope * np.maximum(at - index[-1], 0.0))

@@ -9,84 +9,21 @@ and finetuned accuracies err together as they did in the recording.
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import RBFInterpolator
 
 from hoyer_search import files
 from hoyer_search.errors import DataError
 from hoyer_search.results import CurvePoint, Value
 from hoyer_search.search.cube import Cube
 from hoyer_search.search.parameters import search_space
+from hoyer_search.search.simulate.finetuning import FinetuningMap, Reached, to_accuracy
 from hoyer_search.search.simulate.recording import Finetuned, Milestone, Recording, Training
-from hoyer_search.search.simulate.registration import (
-    FLAT,
-    KNOTS,
-    LOST,
-    FinetunedKnots,
-    Knots,
-    places,
-    read_curve,
-    read_finetuned,
-    to_accuracy,
-)
+from hoyer_search.search.simulate.registration import FLAT, KNOTS, LOST, Knots, places, read_curve
+from hoyer_search.search.simulate.spline import Spline
 
 Floats = npt.NDArray[np.float64]
-
-SMOOTHING = np.logspace(-4, 2, 13)
-"""Strengths of smoothing to choose from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spline:
-    """A smoothing thin-plate spline of several outputs, and what it leaves unexplained.
-
-    Attributes:
-        interpolator: The spline.
-        low: Least observed value of each output, shape (k,).
-        high: Largest observed value, likewise.
-        residuals: Of each observation, with the variance of the noise, shape (n, k).
-    """
-
-    interpolator: RBFInterpolator
-    low: Floats
-    high: Floats
-    residuals: Floats
-
-    @classmethod
-    def fit(cls, points: Floats, values: Floats) -> Self:
-        """Returns the spline whose smoothing has the least generalized cross-validation error.
-
-        Source: Wahba, Spline Models for Observational Data, 1990, chapter 4.
-
-        Args:
-            points: Where it was observed, shape (n, d), n > d + 1, all different.
-            values: What was observed, shape (n, k).
-        """
-        scale = np.maximum(values.std(axis=0), 1e-12)
-        identity = np.eye(len(points))
-        best = (math.inf, 0.0, identity)
-        for smoothing in SMOOTHING:
-            hat = _thin_plate(points, identity, smoothing)(points)
-            error = float(np.sum(((identity - hat) @ (values / scale)) ** 2))
-            error /= (1 - np.trace(hat) / len(points)) ** 2
-            if error < best[0]:
-                best = (error, float(smoothing), hat)
-        _, smoothing, hat = best
-        off = identity - hat
-        return cls(
-            interpolator=_thin_plate(points, values, smoothing),
-            low=values.min(axis=0),
-            high=values.max(axis=0),
-            residuals=off @ values / np.sqrt(np.sum(off**2, axis=1, keepdims=True)),
-        )
-
-    def __call__(self, points: Floats) -> Floats:
-        """Returns the spline at points, shape (m, k), within what was observed."""
-        return np.asarray(np.clip(self.interpolator(points), self.low, self.high))
 
 
 class Surrogate:
@@ -121,7 +58,11 @@ class Surrogate:
         self._epochs = [m.epoch for m in self._trainings[0].milestones]
         self._cube = Cube(space)
         points = self._cube.points([t.params for t in self._trainings])
-        rows = [self._channels(t) for t in self._trainings]
+        finetuning = FinetuningMap.fit(points, [t.finetuned for t in self._trainings])
+        rows = [
+            self._channels(t, point, finetuning)
+            for t, point in zip(self._trainings, points, strict=True)
+        ]
         falls = [Knots(*row[: len(Knots._fields)]).log_threshold[-KNOTS:] for row in rows]
         inside = np.concatenate([fall[FLAT : FLAT + len(LOST)] for fall in falls])
         self.threshold_range = (math.exp(inside.min()), math.exp(inside.max()))
@@ -158,7 +99,7 @@ class Surrogate:
             curve = self._curve(one, at)
             took = len(curve) * self.threshold_seconds
             milestones.append(Milestone(epoch=epoch, curve=curve, wall_seconds=took))
-        reached = FinetunedKnots(to_accuracy(val), to_accuracy(test))
+        reached = Reached(to_accuracy(val), to_accuracy(test))
         return Training(
             number=0,
             params=setting,
@@ -167,11 +108,13 @@ class Surrogate:
             wall_seconds=self.regularize_seconds,
         )
 
-    def _channels(self, training: Training) -> list[Floats]:
+    def _channels(
+        self, training: Training, point: Floats, finetuning: FinetuningMap
+    ) -> list[Floats]:
         """Returns a recorded training as one row for each channel."""
         at = [places(m.curve, chance=self._chance) for m in training.milestones]
         curves = [read_curve(m.curve, a) for m, a in zip(training.milestones, at, strict=True)]
-        reached = read_finetuned(training.milestones[-1].curve, training.finetuned, at[-1])
+        reached = finetuning.along(curves[-1], point, training.finetuned)
         return [*(np.concatenate(c) for c in zip(*curves, strict=True)), *reached]
 
     def _sample(self, setting: dict[str, Value], seed: int) -> list[Floats]:
@@ -208,7 +151,7 @@ class Surrogate:
         ]
 
     def _finetuned(
-        self, curve: Sequence[CurvePoint], reached: FinetunedKnots, at: Floats
+        self, curve: Sequence[CurvePoint], reached: Reached, at: Floats
     ) -> list[Finetuned]:
         val, test = (np.interp(at, np.arange(KNOTS), column) for column in reached)
         return [
@@ -228,10 +171,6 @@ class Surrogate:
         """Returns accuracies that the validation examples can give."""
         examples = self._config.data.validation
         return np.asarray(np.clip(np.rint(accuracy * examples) / examples, 0.0, 1.0))
-
-
-def _thin_plate(points: Floats, values: Floats, smoothing: float) -> RBFInterpolator:
-    return RBFInterpolator(points, values, smoothing=smoothing)  # type: ignore[no-untyped-call]
 
 
 def _monotone(knots: Knots) -> Knots:
