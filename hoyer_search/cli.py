@@ -277,6 +277,48 @@ def plan(space: str, settings: tuple[str, ...], as_json: bool) -> None:
     _out.print(layers)
 
 
+@cli.command()
+@click.argument("recording", type=click.Path(path_type=Path))
+@click.option("--sampler", default="auto", show_default=True, help="Sampler, or SAMPLER-joint.")
+@click.option("--against", multiple=True, help="Method to test it against; repeatable.")
+@click.option("--trials", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=40, show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="PNG of a plot to write.")
+@json_option
+def simulate(
+    recording: Path,
+    sampler: str,
+    against: tuple[str, ...],
+    trials: int,
+    workers: int,
+    seeds: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    r"""Replay recorded trainings as sweeps in virtual time, to compare search methods.
+
+    \b
+    hoyer-search simulate RECORDING --sampler gp --against tpe-joint -o plot.png
+    hoyer-search simulate RECORDING --sampler random --workers 8 --trials 40 --json
+    """
+    from hoyer_search.search.simulate.report import compare, tables
+
+    document = compare(
+        recording,
+        methods=[sampler, *against],
+        trials=trials,
+        workers=workers,
+        seeds=seeds,
+        plot=output,
+    )
+    if as_json:
+        _print_json(document)
+        return
+    for table in tables(document):
+        _out.print(table)
+
+
 def _follow(
     name: str,
     storage: Path,

@@ -132,6 +132,11 @@ class SweepFolder:
         folder.mkdir(parents=True, exist_ok=True)
         results.save(folder / "spec.json", spec)
 
+    def spec(self, uid: str) -> TrialSpec | None:
+        """Returns a trial's specification, None when there is no such trial."""
+        path = self.trial(uid) / "spec.json"
+        return results.load(TrialSpec, path) if path.is_file() else None
+
     def specs(self) -> list[TrialSpec]:
         """Returns every trial's specification, by number."""
         paths = (self.path / "trials").glob("*/spec.json")

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 
 from hoyer_search.config import SamplerName
 from hoyer_search.results import Value
+from hoyer_search.search.curve_ei import CurveEISampler
 from hoyer_search.search.parameters import Space, coordinates, num_settings, settings
 
 GP_LIMIT = 200
@@ -37,6 +38,8 @@ def make_sampler(
 ) -> BaseSampler:
     """Returns a sampler for a study of a fixed space; it never suggests a setting twice.
 
+    - ``curve-ei``: Gaussian processes of the compression read off whole curves, expected
+      improvement of the operating points. It starts after d + 1 trials, from 2 to 4.
     - ``gp``: a Gaussian process per objective and constraint, expected hypervolume improvement.
       It starts after 2 d + 1 trials of d parameters, or a third of a small budget.
     - ``tpe``: tree-structured Parzen estimator, over all parameters jointly. It starts after 10
@@ -63,7 +66,9 @@ def make_sampler(
     if name == "random":
         return DistinctSampler(RandomSampler(fresh), space=space, filler=RandomSampler(fresh + 1))
     model: BaseSampler
-    if name == "gp":
+    if name == "curve-ei":
+        model = CurveEISampler(seed=fresh, n_startup_trials=min(4, len(space) + 1))
+    elif name == "gp":
         # The sampler loads torch on its first suggestion, in the thread of the study. Half-loaded
         # there, it would be seen by Ray, which looks for it in sys.modules in another thread.
         importlib.import_module("torch")

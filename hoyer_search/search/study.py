@@ -3,22 +3,45 @@
 import hashlib
 import uuid
 from collections import deque
+from typing import Protocol
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from hoyer_search import results, spaces
+from hoyer_search import spaces
 from hoyer_search.config import SweepConfig
 from hoyer_search.results import TrialResult, TrialSpec, Value
 from hoyer_search.search.journal import open_journal
 from hoyer_search.search.objectives import CONSTRAINT, outcome
 from hoyer_search.search.parameters import num_settings, search_space, suggest
+from hoyer_search.search.reach import CURVE, TrialCurve
 from hoyer_search.search.samplers import make_sampler
 from hoyer_search.store import SweepFolder
 
 _IDENTITY = "hoyer_search:identity"
 _PRESET = "preset"
+
+
+class Trials(Protocol):
+    """Where a study keeps its trials: a ``SweepFolder``, or memory for a sweep in virtual time."""
+
+    @property
+    def name(self) -> str:
+        """Returns the sweep's name."""
+        ...
+
+    def add_trial(self, spec: TrialSpec) -> None:
+        """Records a trial before it starts."""
+        ...
+
+    def spec(self, uid: str) -> TrialSpec | None:
+        """Returns a trial's specification, None when there is no such trial."""
+        ...
+
+    def result(self, uid: str) -> TrialResult | None:
+        """Returns how a trial ended, None while it has not."""
+        ...
 
 
 class Study:
@@ -29,7 +52,7 @@ class Study:
     It is not safe for threads: all calls come from one at a time.
     """
 
-    def __init__(self, folder: SweepFolder, config: SweepConfig, storage: BaseStorage) -> None:
+    def __init__(self, folder: Trials, config: SweepConfig, storage: BaseStorage) -> None:
         self._folder = folder
         self._config = config
         self._storage = storage
@@ -88,10 +111,14 @@ class Study:
 
         Every trial becomes COMPLETE with a constraint, also a failed one: GPSampler raises when
         one has none, and learns nothing from FAIL, so that it would suggest the same again.
-        ``result.json`` says which trials failed.
+        ``result.json`` says which trials failed. A complete one's curves are kept as a user
+        attribute, for samplers that learn from them.
         """
         trial = self._trial(result.number)
         told = outcome(result, self._config.objective)
+        curve = TrialCurve.of(result, self._config.objective)
+        if curve is not None and CURVE not in trial.user_attrs:
+            trial.set_user_attr(CURVE, curve.to_json())
         # A driver that died between the two writes has set the constraint already.
         if CONSTRAINT not in trial.constraints:
             trial.set_constraint(CONSTRAINT, told.violation)
@@ -136,9 +163,9 @@ class Study:
     def _record(self, trial: Trial) -> TrialSpec:
         """Returns a trial's specification, which is on disk then."""
         uid = self._uid(trial.number)
-        path = self._folder.trial(uid) / "spec.json"
-        if path.is_file():
-            return results.load(TrialSpec, path)
+        known = self._folder.spec(uid)
+        if known is not None:
+            return known
         trial.set_user_attr("uid", uid)
         params = self._storage.get_trial(self._trial_id(trial.number)).params
         spec = TrialSpec(

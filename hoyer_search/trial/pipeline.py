@@ -17,7 +17,7 @@ from torch import nn
 
 from hoyer_search import results
 from hoyer_search.compression.channels import ChannelGraph
-from hoyer_search.compression.masks import Masks, make_masks
+from hoyer_search.compression.masks import Masks
 from hoyer_search.compression.thresholds import threshold_grid
 from hoyer_search.config import SweepConfig
 from hoyer_search.datasets import Splits
@@ -26,12 +26,12 @@ from hoyer_search.front import Front
 from hoyer_search.results import CurvePoint, Dense, Point, Progress, TrialResult, TrialSpec
 from hoyer_search.store import SweepFolder
 from hoyer_search.trial import stages
+from hoyer_search.trial.curve import evaluate_curve, make_masks
 from hoyer_search.trial.export import export_point
 from hoyer_search.trial.journal import Journal
 from hoyer_search.trial.measure import Measured, measure_point
 from hoyer_search.trial.pretraining import load_pretrained
 from hoyer_search.trial.selection import next_threshold
-from hoyer_search.trial.training import count_correct
 from hoyer_search.trial.workbench import Workbench, to_progress
 
 Steps = Generator[Progress, None, None]
@@ -163,7 +163,7 @@ class _Trial:
         output = stages.load_stage(folder)
         if output is None:
             start = time.perf_counter()
-            points = yield from self._evaluate_curve(model, graph)
+            points = yield from evaluate_curve(model, graph, self.bench, self._thresholds(model))
             info = {
                 "points": [results.to_json(point) for point in points],
                 "wall_seconds": time.perf_counter() - start,
@@ -182,50 +182,6 @@ class _Trial:
             granularity=self.config.pruning.granularity,
             points=self.config.pipeline.curve.points,
         )
-
-    def _masks(self, model: nn.Module, graph: ChannelGraph, threshold: float) -> Masks:
-        return make_masks(
-            model,
-            graph,
-            threshold=threshold,
-            rule=self.config.pruning.rule,
-            granularity=self.config.pruning.granularity,
-        )
-
-    def _evaluate_curve(
-        self, model: nn.Module, graph: ChannelGraph
-    ) -> Generator[Progress, None, list[CurvePoint]]:
-        thresholds = self._thresholds(model)
-        weights = copy.deepcopy(model.state_dict())
-        counts: list[torch.Tensor] = []
-        last = time.monotonic()
-        for index, threshold in enumerate(thresholds):
-            masks = self._masks(model, graph, threshold)
-            masks.apply_(model)
-            correct = count_correct(model, self.bench.validation, topk=self.bench.topk)
-            counts.append(torch.stack([correct, masks.nonzeros(), masks.macs()]))
-            model.load_state_dict(weights)
-            if time.monotonic() - last > 1:
-                last = time.monotonic()
-                yield Progress(
-                    stage="curve",
-                    epoch=index + 1,
-                    epochs=len(thresholds),
-                    metrics={},
-                    time=time.time(),
-                )
-        examples = self.bench.validation.num_examples
-        return [
-            CurvePoint(
-                threshold=threshold,
-                val_accuracy=correct / examples,
-                nonzeros=nonzeros,
-                macs=macs,
-            )
-            for threshold, (correct, nonzeros, macs) in zip(
-                thresholds, torch.stack(counts).tolist(), strict=True
-            )
-        ]
 
     def _finetune(
         self,
@@ -261,7 +217,7 @@ class _Trial:
         )
         folder = self._stage("finetune", key)
         network = copy.deepcopy(model)
-        masks = self._masks(network, graph, point.threshold)
+        masks = make_masks(network, graph, threshold=point.threshold, pruning=self.config.pruning)
         masks.apply_(network)
         output = stages.load_stage(folder)
         if output is None:

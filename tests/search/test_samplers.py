@@ -11,7 +11,7 @@ from hoyer_search.search.parameters import coordinates, suggest
 from hoyer_search.search.samplers import TOLERANCE, make_sampler
 from hoyer_search.search.study import Study
 
-NAMES = ["gp", "tpe", "nsga2", "random"]
+NAMES = ["curve-ei", "gp", "tpe", "nsga2", "random"]
 SPACE = {
     "decay": FloatDistribution(1e-5, 1e-2, log=True),
     "epochs": IntDistribution(2, 6),

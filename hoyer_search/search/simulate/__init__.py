@@ -1,0 +1,1 @@
+"""Sweeps in virtual time: recorded trainings replayed through the real study and samplers."""

@@ -1,0 +1,121 @@
+"""Recorded trainings: their curves at milestones, what finetuning reached, and their cost."""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
+
+from hoyer_search import files
+from hoyer_search.config import SweepConfig
+from hoyer_search.errors import DataError
+from hoyer_search.results import CurvePoint, Dense, Value, to_json
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Milestone:
+    """The raw curve of a training that is under way, or done.
+
+    Attributes:
+        epoch: Epochs of regularizing done.
+        curve: Accuracy against sparsity over a dense grid of rising thresholds.
+        wall_seconds: What evaluating the curve took.
+    """
+
+    epoch: int
+    curve: list[CurvePoint]
+    wall_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finetuned:
+    """One threshold of a finished training, pruned and finetuned.
+
+    Accuracies are in [0, 1], as in ``results.Point``.
+    """
+
+    threshold: float
+    nonzeros: int
+    macs: int
+    raw_val_accuracy: float
+    val_accuracy: float
+    test_accuracy: float
+    wall_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One training with the regularizer, from the dense network of the recording.
+
+    Attributes:
+        number: Its place in the design, from 0.
+        params: Searched parameters by name.
+        milestones: Curves by rising epoch; the last is of the finished network.
+        finetuned: Finetuned thresholds, rising.
+        wall_seconds: Seconds of regularizing alone.
+    """
+
+    number: int
+    params: dict[str, Value]
+    milestones: list[Milestone]
+    finetuned: list[Finetuned]
+    wall_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """Trainings of one search space, all from one dense network.
+
+    Attributes:
+        config: The search space, with the epochs and the seed they were trained with.
+        dense: The dense network.
+        trainings: By number.
+    """
+
+    config: SweepConfig
+    dense: Dense
+    trainings: list[Training]
+
+
+def save_recording(path: Path, recording: Recording) -> None:
+    """Writes a recording as one Parquet file, a row for each training, atomically."""
+    head = {
+        "version": VERSION,
+        "config": recording.config.model_dump(mode="json"),
+        "dense": to_json(recording.dense),
+    }
+    table = pa.Table.from_pylist([to_json(training) for training in recording.trainings])
+    buffer = io.BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata({"hoyer_search": json.dumps(head)}),
+        buffer,
+        compression="zstd",
+    )
+    files.write_bytes(path, buffer.getvalue())
+
+
+def load_recording(path: Path) -> Recording:
+    """Reads a recording and checks every field.
+
+    Raises:
+        DataError: The file is missing, is no Parquet, or does not hold a recording.
+    """
+    try:
+        table = pq.read_table(path)
+        head = json.loads((table.schema.metadata or {})[b"hoyer_search"])
+        if head["version"] != VERSION:
+            raise ValueError(f"its version is {head['version']}, this code reads {VERSION}")
+        return Recording(
+            config=SweepConfig.model_validate(head["config"]),
+            dense=TypeAdapter(Dense).validate_python(head["dense"]),
+            trainings=TypeAdapter(list[Training]).validate_python(table.to_pylist()),
+        )
+    except (OSError, KeyError, ValueError, pa.ArrowException, ValidationError) as error:
+        raise DataError(
+            f"{path} does not hold a recording ({error}): make one with benchmarks/record.py"
+        ) from error

@@ -1,0 +1,169 @@
+"""Sweeps in virtual time, on a recording whose best settings are known."""
+
+import dataclasses
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import recorded
+
+from hoyer_search.config import SweepConfig
+from hoyer_search.errors import ConfigError, DataError
+from hoyer_search.results import Value
+from hoyer_search.search.simulate.comparison import Comparison, summary
+from hoyer_search.search.simulate.recording import Training, load_recording, save_recording
+from hoyer_search.search.simulate.simulator import Standing, simulate
+from hoyer_search.search.simulate.surrogate import Surrogate
+
+
+def params(decay: float, channel_weight: float = 1.0) -> dict[str, Value]:
+    return {"decay": decay, "regularizer.channel_weight": channel_weight}
+
+
+def collapse(training: Training) -> float:
+    """Returns the log2 compression at which a finished network has lost half its accuracy."""
+    curve = training.milestones[-1].curve
+    doublings = [math.log2(recorded.WEIGHTS / point.nonzeros) for point in curve]
+    return float(np.interp(-0.5375, [-point.val_accuracy for point in curve], doublings))
+
+
+def sweep(workers: int, *, trials: int = 12, **changes: object) -> list[Standing]:
+    made = recorded.recording(noise=0.1)
+    data = made.config.model_dump() | {"sampler": "random", "budget": {"trials": trials}} | changes
+    config = SweepConfig.model_validate(data)
+    return simulate(Surrogate(made), config, dense=made.dense, workers=workers)
+
+
+def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
+    made = recorded.recording(5, noise=0.1)
+    save_recording(tmp_path / "made.parquet", made)
+    assert load_recording(tmp_path / "made.parquet") == made
+
+
+def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no parquet")
+    for name in ("text", "missing"):
+        with pytest.raises(DataError, match=rf"{name} does not hold a recording.*record\.py"):
+            load_recording(tmp_path / name)
+
+
+def test_too_few_trainings_are_refused() -> None:
+    with pytest.raises(DataError, match="at least 5 trainings to interpolate, it has 4"):
+        Surrogate(recorded.recording(4))
+
+
+@pytest.mark.parametrize(("decay", "weight"), [(3e-5, 0.5), (1e-3, 1.0), (5e-3, 4.0)])
+def test_trainings_that_were_not_recorded_are_interpolated(decay: float, weight: float) -> None:
+    surrogate = Surrogate(recorded.recording(48))
+    training = surrogate.train(params(decay, weight), seed=0)
+    assert collapse(training) == pytest.approx(recorded.edge(decay, weight), abs=0.15)
+    for one in training.finetuned:
+        expected = 0.977 - 0.1 * (0.975 - one.raw_val_accuracy)
+        assert one.val_accuracy == pytest.approx(expected, abs=0.015)
+
+
+def test_noise_is_as_large_as_in_the_recording() -> None:
+    surrogate = Surrogate(recorded.recording(64, noise=0.3))
+    collapses = [collapse(surrogate.train(params(1e-3), seed=seed)) for seed in range(200)]
+    assert np.std(collapses) == pytest.approx(0.3, rel=0.35)
+    assert np.mean(collapses) == pytest.approx(6.0, abs=0.3)
+
+
+def test_a_setting_has_one_outcome_for_each_seed() -> None:
+    surrogate = Surrogate(recorded.recording(noise=0.3))
+    once = surrogate.train(params(1e-3), seed=1)
+    assert surrogate.train(params(1e-3), seed=1) == once
+    assert surrogate.train(params(1e-3), seed=2) != once
+    assert surrogate.train(params(1.1e-3), seed=1).milestones != once.milestones
+
+
+def test_curves_get_sparser_with_the_threshold() -> None:
+    surrogate = Surrogate(recorded.recording(noise=0.5))
+    for seed in range(20):
+        for milestone in surrogate.train(params(1e-4), seed=seed).milestones:
+            curve = milestone.curve
+            assert len(curve) == 40
+            assert all(a.nonzeros >= b.nonzeros for a, b in itertools.pairwise(curve))
+            assert all(a.threshold <= b.threshold for a, b in itertools.pairwise(curve))
+
+
+def test_a_searched_threshold_lies_on_the_same_curve() -> None:
+    surrogate = Surrogate(recorded.recording(noise=0.3))
+    whole = surrogate.train(params(1e-3), seed=0)
+    for one in whole.finetuned[10:30]:
+        single = surrogate.train(params(1e-3), seed=0, thresholds=[one.threshold])
+        assert len(single.finetuned) == 1
+        assert single.finetuned[0].val_accuracy == pytest.approx(one.val_accuracy, abs=1e-9)
+        assert single.finetuned[0].nonzeros == one.nonzeros
+
+
+def test_a_sweep_ends_after_its_budget_and_only_gets_better() -> None:
+    standings = sweep(workers=1)
+    assert len(standings) == 12
+    for before, after in itertools.pairwise(standings):
+        assert after.seconds > before.seconds
+        assert after.hypervolume >= before.hypervolume
+        assert all(after.doublings[p] >= d for p, d in before.doublings.items())
+    assert standings[-1].hypervolume > standings[0].hypervolume > 0
+
+
+def test_workers_share_the_trials() -> None:
+    alone, shared = sweep(workers=1), sweep(workers=4)
+    assert len(shared) == len(alone)
+    assert 0.249 < shared[-1].seconds / alone[-1].seconds < 0.334
+    assert len(sweep(workers=1024)) == 12
+
+
+def test_a_trial_costs_its_stages() -> None:
+    first = sweep(workers=1, trials=1)[0].seconds
+    made = recorded.recording()
+    finetunings = (first - 10.0 - 40 * 0.01) / 2.0
+    assert finetunings == pytest.approx(round(finetunings))
+    assert 1 <= round(finetunings) <= made.config.pipeline.finetune.max_points
+
+
+def test_a_joint_trial_finetunes_one_threshold() -> None:
+    made = recorded.recording(noise=0.1)
+    comparison = Comparison(made, trials=6, workers=1, seeds=1)
+    config = comparison.config("tpe-joint", 3)
+    assert (config.sampler, config.seed) == ("tpe", 3)
+    assert list(config.search.dimensions) == ["decay", "threshold", "regularizer.channel_weight"]
+    standings = simulate(Surrogate(made), config, dense=made.dense)
+    assert np.diff([s.seconds for s in standings]) == pytest.approx(10.0 + 0.01 + 2.0)
+
+
+def test_presets_come_first_in_every_method() -> None:
+    made = recorded.recording()
+    data = made.config.model_dump() | {"presets": [{"decay": 1e-3, "threshold": 0.2}]}
+    made = dataclasses.replace(made, config=SweepConfig.model_validate(data))
+    comparison = Comparison(made, trials=4, workers=1, seeds=1)
+    assert comparison.config("random", 0).presets == comparison.config("gp-joint", 0).presets
+    assert comparison.config("gp-joint", 0).presets == [{"decay": 1e-3, "threshold": 0.2}]
+
+
+def test_the_curve_beats_the_joint_search() -> None:
+    comparison = Comparison(recorded.recording(noise=0.1), trials=10, workers=1, seeds=5)
+    curve, joint = (summary(comparison.run(method)) for method in ("random", "random-joint"))
+    for name in ("A", "B", "C", "D"):
+        assert curve["regret"][name]["10"]["median"] < joint["regret"][name]["10"]["median"]
+    assert list(curve["hypervolume_regret"]) == ["5", "10"]
+
+
+def test_regret_falls_towards_the_reference() -> None:
+    comparison = Comparison(recorded.recording(noise=0.1), trials=40, workers=1, seeds=2)
+    runs = comparison.run("random")
+    assert runs.hypervolume_regret.shape == (2, 40)
+    assert (np.diff(runs.hypervolume_regret, axis=1) <= 0).all()
+    assert np.median(runs.hypervolume_regret[:, -1]) < 0.1
+
+
+def test_an_unknown_method_and_objective_are_refused() -> None:
+    made = recorded.recording()
+    with pytest.raises(ConfigError, match="unknown method 'tpe-join': did you mean 'tpe-joint'"):
+        Comparison(made, trials=1, workers=1, seeds=1).run("tpe-join")
+    data = made.config.model_dump() | {"objective": {"sparsity": "latency_ms"}}
+    timed = dataclasses.replace(made, config=SweepConfig.model_validate(data))
+    with pytest.raises(ConfigError, match="holds nonzeros and macs; its space asks for latency"):
+        Comparison(timed, trials=1, workers=1, seeds=1)

@@ -1,0 +1,89 @@
+"""``hoyer-search simulate``, and the recorder that makes its input."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import recorded
+from click.testing import CliRunner, Result
+
+from hoyer_search.cli import cli
+from hoyer_search.errors import ConfigError
+from hoyer_search.search.simulate.recording import load_recording, save_recording
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def simulate(tmp_path: Path) -> Callable[..., Result]:
+    save_recording(tmp_path / "made.parquet", recorded.recording(noise=0.1))
+
+    def run(*arguments: str) -> Result:
+        command = ["simulate", str(tmp_path / "made.parquet"), "--trials", "6", "--seeds", "3"]
+        return CliRunner().invoke(cli, [*command, *arguments], catch_exceptions=False)
+
+    return run
+
+
+def test_json_has_quartiles_of_every_regret(simulate: Callable[..., Result]) -> None:
+    result = simulate("--sampler", "random", "--against", "tpe-joint", "--workers", "2", "--json")
+    document = json.loads(result.output)
+    assert (document["trials"], document["workers"], document["seeds"]) == (6, 2, 3)
+    assert list(document["methods"]) == ["random", "tpe-joint"]
+    for method in document["methods"].values():
+        regrets = [method["hypervolume_regret"], *method["regret"].values()]
+        for at in (*regrets, method["hypervolume"], method["seconds"], *method["size"].values()):
+            assert list(at) == ["5", "6"]
+            assert all(q["q1"] <= q["median"] <= q["q3"] for q in at.values())
+        assert list(method["regret"]) == ["A", "B", "C", "D"]
+    p = document["p"]["tpe-joint"]
+    assert list(p["regret"]) == ["A", "B", "C", "D"]
+    assert all(0 < one <= 1 for one in (p["hypervolume_regret"], *p["regret"].values()))
+
+
+def test_tables_and_plot(simulate: Callable[..., Result], tmp_path: Path) -> None:
+    plot = tmp_path / "plot.png"
+    result = simulate("--sampler", "random", "--against", "nsga2", "-o", str(plot))
+    assert result.output.count("nsga2") == 5
+    assert "[" in result.output
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_unknown_method_is_refused_before_any_sweep(simulate: Callable[..., Result]) -> None:
+    with pytest.raises(ConfigError, match="unknown method 'bayes'"):
+        simulate("--sampler", "random", "--against", "bayes")
+
+
+@pytest.mark.slow
+def test_the_recorder_goes_on_where_it_was_stopped(toy_file: Path, tmp_path: Path) -> None:
+    output, work = tmp_path / "toy.parquet", tmp_path / "work"
+
+    def record(trainings: int) -> str:
+        command = [sys.executable, str(ROOT / "benchmarks" / "record.py"), str(toy_file)]
+        arguments = ["--trainings", str(trainings), "--work", str(work), "-o", str(output)]
+        path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+        return subprocess.run(
+            [*command, *arguments],
+            env={**os.environ, "PYTHONPATH": path},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    assert record(1).count("decay") == 1
+    first = load_recording(output)
+    record(3)
+    recording = load_recording(output)
+    assert recording.trainings[:1] == first.trainings  # the times too: it did not run again
+    assert [t.number for t in recording.trainings] == [0, 1, 2]
+    assert recording.dense == first.dense
+    for training in recording.trainings:
+        assert [m.epoch for m in training.milestones] == [1, 2, 3, 4]
+        assert len(training.finetuned) == 4
+        last = training.milestones[-1].curve
+        assert last[0].nonzeros > last[-1].nonzeros
+        assert {f.threshold for f in training.finetuned} <= {point.threshold for point in last}
