@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup sweep test check lint types imports coverage browser clean
+.PHONY: help setup sweep test check lint types imports browser clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -26,6 +26,9 @@ test: $(STAMP) ## all tests that need no GPU and no browser, with coverage
 	$(BIN)/coverage run -m pytest -m "not gpu and not browser"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --skip-empty
+
+browser: $(STAMP) ## tests in a headless Chromium (Debian: chromium, chromium-driver)
+	$(PYTEST) -m browser
 
 lint: $(STAMP) ## format and lint
 	$(BIN)/ruff format --check .
