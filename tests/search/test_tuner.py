@@ -138,6 +138,8 @@ def test_a_sweep_survives_ctrl_c_and_kill_9_of_its_driver(toy_config, make_sweep
             [sys.executable, str(HERE / "toy_driver.py"), str(folder.path)],
             stderr=subprocess.PIPE,
             start_new_session=True,
+            # A shell's background job ignores Ctrl-C, and so would everything it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
 
