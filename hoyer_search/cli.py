@@ -341,10 +341,11 @@ def _follow(
             _say(f"stopped; nothing is lost. Go on with: {command}", console=_err)
         raise
     _print_sweep(name, storage)
-    from hoyer_search import tracking
+    from hoyer_search import sweep, tracking
 
-    uri = tracking_uri or tracking.default_uri(storage)
-    _say(f"MLflow:  {tracking.sweep_link(SweepFolder.open(storage, name), uri)}")
+    folder = SweepFolder.open(storage, name)
+    uri = sweep.tracking_uri_of(folder, tracking_uri)
+    _say(f"MLflow:  {tracking.sweep_link(folder, uri)}")
     if not uri.startswith("http"):
         _say(f"         while this runs: {_command('ui', '', storage)}")
     ended = front()

@@ -96,9 +96,15 @@ def resume(
     """
     root = Path(storage).absolute()
     folder = SweepFolder.open(root, name)
-    uri = tracking_uri or folder.provenance().get("tracking_uri") or tracking.default_uri(root)
+    uri = tracking_uri_of(folder, tracking_uri)
     data = _check(folder.config(), root, uri, address)
     return _search(folder, data, uri=uri, address=address, on_event=on_event)
+
+
+def tracking_uri_of(folder: SweepFolder, given: str | None = None) -> str:
+    """Returns the MLflow store of a sweep: the one given, or the one it was started with."""
+    started_with: str | None = folder.provenance().get("tracking_uri")
+    return given or started_with or tracking.default_uri(folder.path.parent)
 
 
 def default_name(config: SweepConfig) -> str:
