@@ -45,9 +45,6 @@ from hoyer_search.trial.selection import predict_finetuned
 from hoyer_search.trial.training import evaluate
 from hoyer_search.trial.workbench import Workbench
 
-THRESHOLDS = 60
-"""Points of each recorded curve."""
-
 MILESTONES = 4
 """Curves of each training, evenly spread over its epochs."""
 
@@ -77,7 +74,9 @@ def setting(distribution: BaseDistribution, share: float) -> Value:
     return type(low)(value)
 
 
-def record(folder: SweepFolder, bench: Workbench, number: int, params: dict[str, Value]) -> None:
+def record(
+    folder: SweepFolder, bench: Workbench, number: int, params: dict[str, Value], thresholds: int
+) -> None:
     """Runs one training and writes it into the folder, unless it is there."""
     path = training_path(folder, number)
     if path.is_file():
@@ -89,7 +88,7 @@ def record(folder: SweepFolder, bench: Workbench, number: int, params: dict[str,
     # A training that was cut short starts over: it would lack its first milestones.
     checkpoints = bench.checkpoints(path.with_suffix(".partial"))
     checkpoints.clear()
-    milestones, seconds = regularize(model, graph, bench, checkpoints)
+    milestones, seconds = regularize(model, graph, bench, checkpoints, thresholds)
     finetuned = finetune(model, graph, bench, milestones[-1].curve, dense, checkpoints)
     training = Training(
         number=number,
@@ -102,7 +101,11 @@ def record(folder: SweepFolder, bench: Workbench, number: int, params: dict[str,
 
 
 def regularize(
-    model: nn.Module, graph: ChannelGraph, bench: Workbench, checkpoints: Checkpoints
+    model: nn.Module,
+    graph: ChannelGraph,
+    bench: Workbench,
+    checkpoints: Checkpoints,
+    thresholds: int,
 ) -> tuple[list[Milestone], float]:
     """Trains with the regularizer; returns the curves at milestones, and seconds of training."""
     settings = bench.config.pipeline.regularize
@@ -118,18 +121,20 @@ def regularize(
         seconds = epoch.wall_seconds
         if epoch.epoch in due:
             start = time.perf_counter()
-            curve = dense_curve(model, graph, bench)
+            curve = dense_curve(model, graph, bench, thresholds)
             took = time.perf_counter() - start
             milestones.append(Milestone(epoch=epoch.epoch, curve=curve, wall_seconds=took))
     checkpoints.clear()
     return milestones, seconds
 
 
-def dense_curve(model: nn.Module, graph: ChannelGraph, bench: Workbench) -> list[CurvePoint]:
+def dense_curve(
+    model: nn.Module, graph: ChannelGraph, bench: Workbench, thresholds: int
+) -> list[CurvePoint]:
     """Returns a network's raw curve over a dense grid of thresholds."""
     pruning = bench.config.pruning
     grid = threshold_grid(
-        model, rule=pruning.rule, granularity=pruning.granularity, points=THRESHOLDS
+        model, rule=pruning.rule, granularity=pruning.granularity, points=thresholds
     )
     return returned(evaluate_curve(model, graph, bench, grid))
 
@@ -236,7 +241,7 @@ def run(config: SweepConfig, data: Splits, args: argparse.Namespace) -> None:
         for number, params in enumerate(design(config, args.trainings)):
             start = time.monotonic()
             try:
-                record(folder, Workbench(config, data), number, params)
+                record(folder, Workbench(config, data), number, params, args.thresholds)
             except TrialDiverged as error:
                 print(f"{number}: {params} diverged and is left out: {error}", flush=True)
                 continue
@@ -251,6 +256,7 @@ def main() -> None:
     )
     parser.add_argument("space", help="built-in search space or YAML file")
     parser.add_argument("--trainings", type=int, default=64)
+    parser.add_argument("--thresholds", type=int, default=60, help="points of each raw curve")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="PATH=VALUE")
     parser.add_argument("--work", type=Path, required=True, help="folder of finished trainings")
     parser.add_argument("-o", "--output", type=Path, required=True, help="Parquet file to write")
