@@ -13,7 +13,7 @@ Arguments = dict[str, Any]
 RegularizerName = Literal[
     "hoyer", "hoyer_square", "l1", "transformed_l1", "group_hs", "group_lasso"
 ]
-SamplerName = Literal["auto", "curve-ei", "gp", "tpe", "nsga2", "random"]
+SamplerName = Literal["auto", "curve-ei", "gp", "tpe", "nsga2", "random", "grid"]
 
 
 class Section(BaseModel):

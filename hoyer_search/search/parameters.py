@@ -12,13 +12,17 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import Trial
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial
 
 from hoyer_search import spaces
 from hoyer_search.config import Choices, Range, SweepConfig
 from hoyer_search.results import Value
 
 Space = dict[str, BaseDistribution]
+
+TOLERANCE = 1e-4
+"""Settings nearer than this, as a part of every float's range, count as the same."""
 
 
 def search_space(config: SweepConfig) -> Space:
@@ -53,6 +57,23 @@ def coordinates(space: Space, params: Mapping[str, Value]) -> npt.NDArray[np.flo
     itself, and a choice is its index: so that equal settings are close, and others are not.
     """
     return np.array([_coordinate(d, params[name]) for name, d in space.items()], dtype=np.float64)
+
+
+def tried(space: Space, study: Study, trial: FrozenTrial) -> npt.NDArray[np.float64]:
+    """Returns the coordinates of a study's other trials, shape (num_trials, num_parameters)."""
+    return np.array(
+        [
+            coordinates(space, other.params)
+            for other in study.get_trials(deepcopy=False)
+            if other.number != trial.number and other.params.keys() >= space.keys()
+        ]
+    ).reshape(-1, len(space))
+
+
+def is_among(space: Space, params: Mapping[str, Value], points: npt.NDArray[np.float64]) -> bool:
+    """Returns whether a setting is the same as one of some points, within ``TOLERANCE``."""
+    near = np.abs(points - coordinates(space, params)) < TOLERANCE
+    return bool(near.all(axis=1).any())
 
 
 def num_settings(space: Space) -> float:

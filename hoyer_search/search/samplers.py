@@ -21,13 +21,11 @@ from optuna.trial import FrozenTrial
 from hoyer_search.config import SamplerName
 from hoyer_search.results import Value
 from hoyer_search.search.curve_ei import CurveEISampler
-from hoyer_search.search.parameters import Space, coordinates, num_settings, settings
+from hoyer_search.search.grid import GridSampler
+from hoyer_search.search.parameters import Space, is_among, num_settings, settings, tried
 
 GP_LIMIT = 200
 """Most trials for which ``auto`` is ``gp``; its cost grows with the cube of their number."""
-
-TOLERANCE = 1e-4
-"""Settings nearer than this, as a part of every parameter's range, count as the same."""
 
 DRAWS = 20
 """Draws from the filler before a setting that was tried already is taken again."""
@@ -46,6 +44,7 @@ def make_sampler(
       trials, or a third of a small budget.
     - ``nsga2``: a genetic algorithm with populations of a fifth of the budget, from 4 to 50.
     - ``random``: independent draws.
+    - ``grid``: a regular grid of at least as many settings as the budget, in random order.
     - ``auto``: ``gp`` up to 200 trials, ``tpe`` beyond.
 
     What comes before a model can say anything is a scrambled Sobol sequence.
@@ -75,6 +74,8 @@ def make_sampler(
         model = GPSampler(seed=fresh, n_startup_trials=min(2 * len(space) + 1, third))
     elif name == "tpe":
         model = TPESampler(seed=fresh, n_startup_trials=min(10, third), multivariate=True)
+    elif name == "grid":
+        model = GridSampler(space, size=num_trials, seed=seed)
     else:
         model = NSGAIISampler(seed=fresh, population_size=min(50, max(4, num_trials // 5)))
     with warnings.catch_warnings():
@@ -110,17 +111,10 @@ class DistinctSampler(BaseSampler):
         The setting differs from every other trial's unless all of a finite space was tried, or
         20 draws did not find one.
         """
-        tried = np.array(
-            [
-                coordinates(self._space, t.params)
-                for t in study.get_trials(deepcopy=False)
-                if t.number != trial.number and t.params.keys() >= self._space.keys()
-            ]
-        ).reshape(-1, len(self._space))
+        others = tried(self._space, study, trial)
         setting: dict[str, Value] = {}
         for setting in self._candidates(study, trial):
-            near = np.abs(tried - coordinates(self._space, setting)) < TOLERANCE
-            if not near.all(axis=1).any():
+            if not is_among(self._space, setting, others):
                 break
         return setting
 

@@ -1,17 +1,20 @@
 """What every sampler must do, whichever it is."""
 
+import typing
+
 import numpy as np
 import optuna
 import pytest
 import toy_pipeline as toy
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from hoyer_search import results
+from hoyer_search.config import SamplerName
 from hoyer_search.results import TrialResult
-from hoyer_search.search.parameters import coordinates, suggest
-from hoyer_search.search.samplers import TOLERANCE, make_sampler
+from hoyer_search.search.parameters import TOLERANCE, coordinates, search_space, suggest
+from hoyer_search.search.samplers import make_sampler
 from hoyer_search.search.study import Study
 
-NAMES = ["curve-ei", "gp", "tpe", "nsga2", "random"]
 SPACE = {
     "decay": FloatDistribution(1e-5, 1e-2, log=True),
     "epochs": IntDistribution(2, 6),
@@ -19,52 +22,73 @@ SPACE = {
 }
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=typing.get_args(SamplerName))
 def sampler(request):
     return request.param
 
 
-def run(study: Study, folder, *, trials: int) -> list[dict]:
-    """Runs trials in this process: every third is infeasible, every fourth fails."""
+def ended(spec) -> TrialResult:
+    """Returns how a trial ends: every third is infeasible, every fourth fails."""
+    if spec.number % 4 == 3:
+        return TrialResult(number=spec.number, uid=spec.uid, params=spec.params, state="failed")
+    return toy.result(spec, accuracies=(0.5,) if spec.number % 3 == 2 else None)
+
+
+def run(study: Study, *, trials: int) -> list[dict]:
+    """Runs trials in this process, one after the other."""
     params = []
     for _ in range(trials):
         spec = study.ask()
         params.append(spec.params)
-        if spec.number % 4 == 3:
-            study.tell(
-                TrialResult(number=spec.number, uid=spec.uid, params=spec.params, state="failed")
-            )
-        else:
-            study.tell(toy.result(spec, accuracies=(0.5,) if spec.number % 3 == 2 else None))
+        study.tell(ended(spec))
     return params
+
+
+def assert_distinct_and_within_range(space, params) -> None:
+    assert all(
+        d._contains(d.to_internal_repr(p[name])) for p in params for name, d in space.items()
+    )
+    points = np.array([coordinates(space, p) for p in params])
+    gaps = np.abs(points[:, None] - points).max(axis=-1)
+    assert gaps[np.triu_indices(len(params), 1)].min() > TOLERANCE
 
 
 def test_suggestions_are_distinct_and_within_range(sampler, toy_config, make_sweep):
     config = toy_config(sampler=sampler, budget__trials=8)
-    folder = make_sweep(config)
-    params = run(Study.open(folder, config), folder, trials=8)
-    decays = sorted(p["decay"] for p in params)
-    assert len(decays) == 8
-    assert all(1e-4 <= d <= 1e-1 for d in decays)
-    assert np.diff(np.log(decays)).min() > TOLERANCE * np.log(1e3)
+    params = run(Study.open(make_sweep(config), config), trials=8)
+    assert_distinct_and_within_range(search_space(config), params)
 
 
-def test_a_sampler_made_after_a_restart_does_not_repeat_itself(sampler, toy_config, make_sweep):
-    config = toy_config(sampler=sampler, budget__trials=6)
+@pytest.mark.parametrize("told", [0, 3])
+def test_a_killed_search_goes_on(sampler, told, toy_config, make_sweep):
+    """Killed with a trial running and one finished that the study was not told of."""
+    config = toy_config(sampler=sampler, budget__trials=told + 4)
     folder = make_sweep(config)
-    before = run(Study.open(folder, config), folder, trials=3)
-    after = run(Study.open(folder, config), folder, trials=3)
-    assert len({p["decay"] for p in before + after}) == 6
+    study = Study.open(folder, config)
+    before = run(study, trials=told)
+    finished, running = study.ask(), study.ask()
+    results.save(folder.trial(finished.uid) / "result.json", ended(finished))
+
+    again = Study.open(folder, config)
+    assert again.num_ended == told + 1
+    assert again.ask() == running
+    again.tell(ended(running))
+    after = run(again, trials=2)
+    assert again.ask() is None
+    assert (again.num_ended, again.num_left) == (told + 4, 0)
+    assert_distinct_and_within_range(
+        search_space(config), [*before, finished.params, running.params, *after]
+    )
 
 
 def test_the_same_seed_gives_the_same_suggestions(sampler, toy_config, make_sweep):
     config = toy_config(sampler=sampler, budget__trials=4, seed=5)
     folders = [make_sweep(config, name) for name in ("one", "two")]
-    one, two = (run(Study.open(f, config), f, trials=4) for f in folders)
+    one, two = (run(Study.open(f, config), trials=4) for f in folders)
     assert one == two
     other = toy_config(sampler=sampler, budget__trials=4, seed=6)
     folder = make_sweep(other, "other")
-    assert run(Study.open(folder, other), folder, trials=4) != one
+    assert run(Study.open(folder, other), trials=4) != one
 
 
 def test_mixed_spaces_and_running_trials_are_handled(sampler):
