@@ -26,11 +26,13 @@ class Model(Section):
     """The network to shrink."""
 
     factory: str
-    """Alias, e.g. ``lenet_5``, or ``package.module:function`` that returns a module."""
+    """Alias, e.g. ``lenet_5`` or ``resnet50``, or ``package.module:function`` that returns a
+    module. A wrong alias is answered with all of them."""
     arguments: Arguments = {}
     """Keyword arguments of the factory."""
     weights: str | None = None
-    """Trained weights to start from (safetensors, or a state dict); no pretraining is done then."""
+    """Trained weights to start from, instead of pretraining: a file (safetensors, or a state dict),
+    or the name of torchvision's weights for its network, e.g. ``IMAGENET1K_V2`` or ``DEFAULT``."""
 
 
 class Data(Section):

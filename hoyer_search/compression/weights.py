@@ -11,6 +11,12 @@ from torch import Tensor, nn
 
 from hoyer_search.errors import ArtifactError
 
+_COUNTER = "num_batches_tracked"
+_TYPES = {
+    torch.float64, torch.float32, torch.bfloat16, torch.float16,
+    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
+}  # fmt: skip
+
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Returns trained weights by parameter name, on the CPU.
@@ -50,17 +56,22 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             f"{path} must hold tensors by parameter name, got {type(loaded).__name__}. "
             "Save model.state_dict()"
         )
-    _check_finite(loaded, path)
+    _check_values(loaded, path)
     return dict(loaded)
 
 
 def apply_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Copies weights into a network of exactly the same names and shapes, in place.
 
+    Files older than torch 0.4.1 lack the counters of BatchNorm, which are then zero.
+
     Raises:
-        ArtifactError: A name is missing or unknown, or a shape differs; nothing was copied.
+        ArtifactError: A name is missing or unknown, or a shape or kind of number differs; nothing
+            was copied.
     """
     expected = model.state_dict()
+    counters = {n: torch.zeros_like(t) for n, t in expected.items() if n.endswith(_COUNTER)}
+    weights = counters | dict(weights)
     problems = [f"{name} is missing" for name in expected if name not in weights]
     problems += [f"{name} is not in the network" for name in weights if name not in expected]
     problems += [
@@ -68,13 +79,18 @@ def apply_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         for name, t in expected.items()
         if name in weights and weights[name].shape != t.shape
     ]
+    problems += [
+        f"{name} has type {weights[name].dtype} where the network has {t.dtype}"
+        for name, t in expected.items()
+        if name in weights and weights[name].is_floating_point() != t.is_floating_point()
+    ]
     if problems:
         more = f", and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise ArtifactError(
             f"weights must fit the network's names and shapes, but {'; '.join(problems[:5])}{more}."
             " Give the weights of this network, or the factory that they belong to"
         )
-    model.load_state_dict(dict(weights))
+    model.load_state_dict(weights)
 
 
 def parse_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
@@ -90,12 +106,17 @@ def parse_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
             f"{path} must be a safetensors file; a pickle or a damaged file is never loaded "
             f"({error}). Give an undamaged file"
         ) from error
-    _check_finite(tensors, path)
+    _check_values(tensors, path)
     return tensors
 
 
-def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+def _check_values(tensors: Mapping[str, Tensor], path: Path) -> None:
     for name, tensor in tensors.items():
+        if tensor.dtype not in _TYPES:
+            raise ArtifactError(
+                f"{path} must hold plain numbers, but {name!r} is of type {tensor.dtype}. "
+                "Save the weights as float32"
+            )
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ArtifactError(
                 f"{path} must hold finite weights, but {name!r} has a NaN or an infinity. "

@@ -8,12 +8,28 @@ from torch import nn
 from hoyer_search import plugins
 from hoyer_search.compression.layers import PRUNABLE_TYPES, prunable_layers
 from hoyer_search.errors import PluginError
+from hoyer_search.models.alexnet import alexnet
 from hoyer_search.models.lenet import lenet_5, lenet_300_100
+from hoyer_search.models.resnet_small import resnet20, resnet32, resnet56
+from hoyer_search.models.vision import VISION_MODELS, vision_factory
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "alexnet": alexnet,
     "lenet_300_100": lenet_300_100,
     "lenet_5": lenet_5,
+    "resnet20": resnet20,
+    "resnet32": resnet32,
+    "resnet56": resnet56,
+    **{name: vision_factory(name) for name in VISION_MODELS},
 }
+"""Built-in model factories by alias."""
+
+
+def input_shape(alias: str) -> tuple[int, int, int]:
+    """Returns the shape of one example that a built-in network is made for."""
+    if alias.startswith("lenet"):
+        return (1, 28, 28)
+    return (3, 32, 32) if alias in ("resnet20", "resnet32", "resnet56") else (3, 224, 224)
 
 
 def build(factory: str, arguments: dict[str, Any]) -> nn.Module:

@@ -4,7 +4,7 @@ import torch
 
 from hoyer_search import models
 from hoyer_search.compression.layers import prunable_layers
-from hoyer_search.compression.weights import apply_weights, load_weights
+from hoyer_search.compression.weights import apply_weights
 from hoyer_search.config import SweepConfig
 from hoyer_search.datasets import Splits, load
 from hoyer_search.datasets.splits import count, first_input
@@ -26,7 +26,7 @@ def load_checked(config: SweepConfig) -> Splits:
                 "regularizer.layer_weights: " + unknown_name("prunable layer", name, layers)
             )
     if config.model.weights is not None:
-        apply_weights(model, load_weights(config.model.weights))
+        apply_weights(model, models.load_trained(config.model.factory, config.model.weights))
     data = load(config.data, seed=config.seed, protocol=config.protocol)
     example = first_input(data.train).unsqueeze(0)
     try:

@@ -1,12 +1,11 @@
 """The dense network of a sweep: trained once, or loaded, and shared by its trials."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from torch import nn
 
-from hoyer_search import files, results
-from hoyer_search.compression.weights import apply_weights, load_weights
+from hoyer_search import models, results
+from hoyer_search.compression.weights import apply_weights
 from hoyer_search.config import SweepConfig
 from hoyer_search.datasets import Splits
 from hoyer_search.results import Dense, Progress
@@ -42,7 +41,7 @@ def pretrain(folder: SweepFolder, config: SweepConfig, data: Splits) -> Iterator
     model = bench.model()
     settings = config.pipeline.pretrain
     if config.model.weights is not None:
-        apply_weights(model, load_weights(config.model.weights))
+        apply_weights(model, models.load_trained(config.model.factory, config.model.weights))
         settings = settings.model_copy(update={"epochs": 0})
     checkpoints = bench.checkpoints(target.with_name(f"{target.name}.partial"))
     for epoch in bench.train(model, settings, stage="pretrain", checkpoints=checkpoints):
@@ -82,7 +81,7 @@ def pretrain_key(config: SweepConfig) -> str:
     weights = config.model.weights
     return stages.stage_key(
         model=config.model.model_dump(),
-        weights=None if weights is None else files.sha256_file(Path(weights)),
+        weights=None if weights is None else models.trained_id(config.model.factory, weights),
         data=config.data.model_dump(),
         training=None if weights else config.pipeline.pretrain.model_dump(),
         accuracy=config.objective.accuracy,
