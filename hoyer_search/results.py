@@ -63,6 +63,7 @@ class Dense:
     parameters: int
     structure: str
     latency_ms: float
+    examples_per_second: float | None = None
 
     @property
     def physical_macs(self) -> int:
@@ -91,6 +92,7 @@ class Point:
         exactness: Largest difference between the masked and the shrunk network's outputs in
             float64.
         latency_ms: Median time of one batch of one, of the dense and of the shrunk network.
+        examples_per_second: Throughput of both in batches of 16, by the median time.
         layers: Per prunable layer.
     """
 
@@ -110,6 +112,7 @@ class Point:
     exactness: float
     latency_ms: dict[Literal["dense", "shrunk"], float]
     layers: list[LayerResult]
+    examples_per_second: dict[Literal["dense", "shrunk"], float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from hoyer_search.compression.channels import evaluating
 
-MIN_ROUNDS, MAX_ROUNDS = 3, 200
+MIN_ROUNDS, MAX_ROUNDS = 5, 200
+THROUGHPUT_BATCH = 16
 
 
 def measure_latency(
@@ -25,7 +26,7 @@ def measure_latency(
     Args:
         models: Networks by name.
         example_input: The batch; it is moved to each network's device.
-        seconds: Time limit for all of it, kept unless three rounds take longer.
+        seconds: Time limit for all of it, kept unless five rounds take longer.
     """
     inputs = {name: example_input.to(_device(model)) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
@@ -42,6 +43,23 @@ def measure_latency(
             for name, model in models.items():
                 times[name].append(_run(model, inputs[name]))
     return {name: statistics.median(runs) * 1e3 for name, runs in times.items()}
+
+
+def measure_throughput(
+    models: Mapping[str, nn.Module], example_input: Tensor, *, seconds: float = 1.0
+) -> dict[str, float]:
+    """Returns the examples a second in batches of ``THROUGHPUT_BATCH``, by name.
+
+    Taken as ``measure_latency`` takes its medians.
+
+    Args:
+        models: Networks by name.
+        example_input: One example or more, shape (N, ...); the first is repeated.
+        seconds: Time limit for all of it, kept unless five rounds take longer.
+    """
+    batch = example_input[:1].repeat(THROUGHPUT_BATCH, *[1] * (example_input.ndim - 1))
+    medians = measure_latency(models, batch, seconds=seconds)
+    return {name: THROUGHPUT_BATCH / milliseconds * 1e3 for name, milliseconds in medians.items()}
 
 
 def _run(model: nn.Module, batch: Tensor) -> float:

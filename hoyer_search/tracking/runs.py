@@ -118,9 +118,14 @@ def trial_metrics(
 
 
 def point_metrics(point: Point, front: Front) -> dict[str, float]:
-    """Returns the metrics of one point: accuracies in [0, 1], counts, compression."""
+    """Returns the metrics of one point: accuracies in [0, 1], counts, compression, speed.
+
+    ``speedup`` is the dense network's median time of one example over the shrunk one's, measured
+    in turns; ``batch_speedup`` the same of a throughput batch.
+    """
     compression = front.compression(point)
-    return {
+    latency, throughput = point.latency_ms, point.examples_per_second
+    metrics = {
         "accuracy": round(point.val_accuracy, 4),
         "test_accuracy": round(point.test_accuracy, 4),
         "nonzeros": float(point.nonzeros),
@@ -128,7 +133,13 @@ def point_metrics(point: Point, front: Front) -> dict[str, float]:
         "compression": round(compression, 2),
         "log2_compression": round(math.log2(compression), 3),
         "threshold": float(f"{point.threshold:.4g}"),
+        "latency_ms": float(f"{latency['shrunk']:.4g}"),
+        "speedup": round(latency["dense"] / latency["shrunk"], 2),
     }
+    if throughput:
+        metrics["examples_per_second"] = float(f"{throughput['shrunk']:.4g}")
+        metrics["batch_speedup"] = round(throughput["shrunk"] / throughput["dense"], 2)
+    return metrics
 
 
 def best_compressions(points: Iterable[Point], front: Front) -> dict[str, float]:

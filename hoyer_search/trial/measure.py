@@ -6,7 +6,7 @@ from torch import nn
 
 from hoyer_search.compression import measure as compression
 from hoyer_search.compression.channels import ChannelGraph
-from hoyer_search.compression.latency import measure_latency
+from hoyer_search.compression.latency import measure_latency, measure_throughput
 from hoyer_search.compression.masks import Masks, masks_from_zeros
 from hoyer_search.compression.shrink import ShrinkReport, exactness, shrink
 from hoyer_search.results import Dense, Point, TrialSpec
@@ -35,6 +35,7 @@ def measure_dense(model: nn.Module, bench: Workbench) -> Dense:
         parameters=compression.num_parameters(model),
         structure=compression.structure(masks),
         latency_ms=measure_latency({"dense": model}, bench.example)["dense"],
+        examples_per_second=measure_throughput({"dense": model}, bench.example)["dense"],
     )
 
 
@@ -67,7 +68,9 @@ def measure_point(
         ShrinkError: The shrunk network's outputs differ from the masked one's.
     """
     shrunk, report = shrink(model, graph, masks)
-    latency = measure_latency({"dense": model, "shrunk": shrunk}, bench.example)
+    networks = {"dense": model, "shrunk": shrunk}
+    latency = measure_latency(networks, bench.example)
+    throughput = measure_throughput(networks, bench.example)
     point = Point(
         trial=spec.number,
         uid=spec.uid,
@@ -84,6 +87,7 @@ def measure_point(
         structure=compression.structure(masks),
         exactness=exactness(model, shrunk, bench.data.input_shape),
         latency_ms={"dense": latency["dense"], "shrunk": latency["shrunk"]},
+        examples_per_second={"dense": throughput["dense"], "shrunk": throughput["shrunk"]},
         layers=compression.layer_results(masks),
     )
     return Measured(point, shrunk, report)
