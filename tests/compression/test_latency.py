@@ -4,7 +4,7 @@ import torch
 from small_networks import seeded
 from torch import nn
 
-from hoyer_search.compression.latency import measure_latency
+from hoyer_search.compression.latency import THROUGHPUT_BATCH, measure_latency, measure_throughput
 
 
 class Slow(nn.Linear):
@@ -31,3 +31,17 @@ def test_a_short_limit_still_gives_a_median():
     latency = measure_latency({"only": model}, example, seconds=0.0)
     assert list(latency) == ["only"]
     assert latency["only"] > 0
+
+
+def test_throughput_is_of_a_batch():
+    class Seen(nn.Linear):
+        sizes: set[int] = set()  # noqa: RUF012
+
+        def forward(self, x):
+            self.sizes.add(len(x))
+            time.sleep(0.01)
+            return super().forward(x)
+
+    examples = measure_throughput({"one": Seen(4, 2)}, torch.zeros(3, 4), seconds=0.0)
+    assert Seen.sizes == {THROUGHPUT_BATCH}
+    assert 0 < examples["one"] < THROUGHPUT_BATCH / 0.01

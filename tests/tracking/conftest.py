@@ -168,6 +168,7 @@ class Builder:
             structure="353-45-11",
             exactness=1e-15,
             latency_ms={"dense": 0.12, "shrunk": 0.05},
+            examples_per_second={"dense": 9_000.0, "shrunk": 30_000.0},
             layers=[
                 LayerResult(
                     name="fc1",

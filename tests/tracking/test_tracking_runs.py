@@ -1,6 +1,7 @@
 import base64
 import json
 import zlib
+from dataclasses import replace
 
 import pytest
 from conftest import Builder
@@ -30,6 +31,18 @@ def test_a_point_under_every_floor_is_still_shown(sweep: Builder) -> None:
     unreachable = type(front)(front.dense, front.sparsity, {"A": 0.9999}, front.points)
     shown = runs.shown_point(result.points, unreachable)
     assert shown == max(result.points, key=lambda p: p.val_accuracy)
+
+
+def test_speed_is_a_metric_where_it_was_measured(sweep: Builder) -> None:
+    sweep.pretrain()
+    point = sweep.trial(0).points[0]
+    front = sweep.folder.front()
+    assert front is not None
+    metrics = runs.point_metrics(point, front)
+    assert (metrics["latency_ms"], metrics["speedup"]) == (0.05, 2.4)
+    assert (metrics["examples_per_second"], metrics["batch_speedup"]) == (30_000.0, 3.33)
+    older = replace(point, examples_per_second={})
+    assert "batch_speedup" not in runs.point_metrics(older, front)
 
 
 @pytest.mark.parametrize(
