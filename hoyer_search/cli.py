@@ -369,14 +369,22 @@ def _print_sweep(name: str, storage: Path) -> None:
             f"val {dense.val_accuracy:.2%}, test {dense.test_accuracy:.2%}"
         )
         if front.points:
-            _out.print(_front_table(front))
+            _out.print(_front_table(front, {r.uid: r.parent for r in ended if r.parent}))
             _out.print(points_table(front))
+    lost = {spec.uid: spec.parent for spec in folder.specs() if spec.parent is not None}
+    for result in ended:
+        if result.state == "complete" and result.uid in lost and result.parent is None:
+            _say(
+                f"trial {result.number} started from the dense network: the regularized network "
+                f"of trial {lost[result.uid]} was gone"
+            )
     for result in failed:
         reason = (result.error or "no reason is known").strip().splitlines()[-1]
         _say(f"trial {result.number} failed: {reason}")
 
 
-def _front_table(front: Front) -> Table:
+def _front_table(front: Front, parents: dict[str, str]) -> Table:
+    """Returns the front as a table; ``parents`` names the trial that a trial started from."""
     table = Table(title="Pareto front", title_justify="left", box=None, pad_edge=False)
     for column in ("val", "test", "nonzeros", "MACs", "smaller", "trial"):
         table.add_column(column, justify="right")
@@ -390,7 +398,7 @@ def _front_table(front: Front) -> Table:
             f"{p.nonzeros:,}",
             f"{p.macs:,}",
             f"{front.compression(p):.1f}x",
-            str(p.trial),
+            f"{p.trial} from {parents[p.uid]}" if p.uid in parents else str(p.trial),
             p.structure,
             params,
         )

@@ -188,6 +188,7 @@ class Sweep:
                     "uid": spec.uid,
                     "state": result.state if result else unfinished,
                     "params": spec.params,
+                    "parent": results.parent(spec, result),
                     "wall_seconds": sum(result.wall_seconds.values()) if result else None,
                     "error": result.error if result else None,
                 }

@@ -89,6 +89,21 @@ class Training(Section):
     """Examples a step."""
 
 
+class Regularizing(Training):
+    """Training with the regularizer."""
+
+    warm_epochs: int | None = Field(default=None, ge=0)
+    """``epochs`` of a trial that ``warm_start: path`` starts from another's network; by default
+    half of them, rounded up."""
+
+    def starting(self, *, warm: bool) -> Training:
+        """Returns the stage as a trial runs it, from the dense or from another trial's network."""
+        epochs = self.epochs
+        if warm:
+            epochs = (epochs + 1) // 2 if self.warm_epochs is None else self.warm_epochs
+        return Training(**self.model_dump(exclude={"warm_epochs"}) | {"epochs": epochs})
+
+
 class Finetuning(Training):
     """Training after pruning, with the zeros fixed and no regularizer."""
 
@@ -108,7 +123,7 @@ class Pipeline(Section):
 
     pretrain: Training
     """Training of the dense network: done once a sweep and shared by its trials."""
-    regularize: Training
+    regularize: Regularizing
     """Training with the regularizer."""
     curve: Curve = Curve()
     """Evaluation of thresholds without finetuning."""
@@ -239,6 +254,10 @@ class SweepConfig(Section):
     objective: Objective = Objective()
     sampler: SamplerName = "auto"
     """How trials are suggested; ``auto`` is ``gp`` up to 200 trials and ``tpe`` beyond."""
+    warm_start: Literal["dense", "path"] = "dense"
+    """What a trial regularizes: the dense network, or with ``path`` the regularized network of the
+    finished trial nearest in the searched space, for ``pipeline.regularize.warm_epochs``. Presets,
+    and trials that start before any has finished, take the dense one."""
     budget: Budget = Budget()
     resources: Resources = Resources()
     presets: list[dict[str, Value]] = []

@@ -141,9 +141,10 @@ def points_table(front: Front, *, title: str = "operating points") -> Table:
 
 
 def _params(spec: TrialSpec) -> str:
-    return ", ".join(
+    params = ", ".join(
         f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in spec.params.items()
     )
+    return params if spec.parent is None else f"{params}, from trial {spec.parent}"
 
 
 def _stage(progress: Progress) -> str:

@@ -70,8 +70,13 @@ def _hours(bench: Workbench, workers: int) -> dict[str, float]:
     finetune = _training_seconds(bench, pipeline.finetune, penalized=False, evaluation=evaluation)
     curve = bench.config.search.threshold == "curve"
     points = pipeline.finetune.max_points if curve else 1
-    trial = regularize + points * finetune + (pipeline.curve.points if curve else 1) * evaluation
-    total = pretrain + math.ceil(trials / workers) * trial
+    rest = points * finetune + (pipeline.curve.points if curve else 1) * evaluation
+    trial, waves = regularize + rest, math.ceil(trials / workers)
+    total = pretrain + waves * trial
+    if bench.config.warm_start == "path":
+        dense_waves = min(waves, math.ceil(max(1, len(bench.config.presets)) / workers))
+        warm = pipeline.regularize.starting(warm=True).epochs / max(1, pipeline.regularize.epochs)
+        total -= (waves - dense_waves) * (1 - warm) * regularize
     return {
         "pretrain_hours": pretrain / 3600,
         "trial_hours": trial / 3600,

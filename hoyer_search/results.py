@@ -129,12 +129,15 @@ class TrialSpec:
         uid: Unique id, stable over restarts; the name of its folder.
         params: Searched parameters by name.
         config: The whole sweep configuration with ``params`` filled in, as plain data.
+        parent: uid of the finished trial whose regularized network it starts from; None is the
+            dense network.
     """
 
     number: int
     uid: str
     params: dict[str, Value]
     config: dict[str, Any]
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +151,10 @@ class TrialResult:
         points: Finetuned points, sparsest last.
         wall_seconds: Seconds by stage, over all attempts.
         error: Traceback of a failed trial.
+        parent: Of a complete trial, uid of the one whose network it started from; None is the
+            dense network, also where the one that the specification names was gone.
+        regularized: Key of the stage that holds its regularized network, for trials that start
+            from it.
     """
 
     number: int
@@ -159,6 +166,16 @@ class TrialResult:
     points: list[Point] = field(default_factory=list)
     wall_seconds: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    parent: str | None = None
+    regularized: str | None = None
+
+
+def parent(spec: TrialSpec, result: TrialResult | None) -> str | None:
+    """Returns the trial that a trial started from, None for the dense network.
+
+    Only a complete trial knows it; of others it is the one that they were to start from.
+    """
+    return spec.parent if result is None or result.state != "complete" else result.parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

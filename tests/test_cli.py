@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from test_front import DENSE, make_point
 from test_sweep import call
 
-from hoyer_search import spaces
+from hoyer_search import results, spaces
+from hoyer_search.planning import plan_sweep
+from hoyer_search.results import TrialResult, TrialSpec
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,34 @@ def test_plan_counts_and_times(monkeypatch, capsys, toy_file):
     assert planned["sweep_hours"] > planned["trial_hours"] > 0
     _, out, _ = call(monkeypatch, capsys, "plan", toy_file)
     assert "prunable layers" in out
+
+
+def test_plan_counts_the_shorter_trials_of_a_path(toy_config):
+    config = toy_config(warm_start="path", pipeline__regularize__epochs=400, resources__workers=1)
+    planned = plan_sweep(config)
+    longest = planned["pretrain_hours"] + 3 * planned["trial_hours"]
+    assert planned["sweep_hours"] == pytest.approx(longest * 2 / 3, rel=0.2)
+
+
+def test_show_says_where_a_trial_started(monkeypatch, capsys, toy_config, make_sweep):
+    folder = make_sweep(toy_config(warm_start="path"))
+    folder.pretrained("x").mkdir()
+    results.save(folder.pretrained("x") / "dense.json", DENSE)
+    first, child = "000-abcdef", "001-abcdef"
+    for number, (parent, found) in enumerate([(None, None), (first, first), (child, None)]):
+        point = make_point(number, 0.98 - number / 100, 400 - number)
+        spec = {"number": number, "uid": point.uid, "params": {"decay": 1e-4}}
+        folder.add_trial(TrialSpec(**spec, config={}, parent=parent))
+        result = TrialResult(**spec, state="complete", points=[point], parent=found)
+        results.save(folder.trial(point.uid) / "result.json", result)
+    where = ("--storage", folder.path.parent)
+    _, out, _ = call(monkeypatch, capsys, "show", "sweep", *where)
+    assert "1 from 0" in out
+    assert f"trial 2 started from the dense network: the regularized network of trial {child}" in (
+        " ".join(out.split())
+    )
+    _, out, _ = call(monkeypatch, capsys, "show", "sweep", "--json", *where)
+    assert [t["parent"] for t in json.loads(out)["trials"]] == [None, first, None]
 
 
 def test_plan_refuses_what_run_would_refuse(monkeypatch, capsys, toy_file):

@@ -1,5 +1,6 @@
 """What a terminal and a log file show of the same events."""
 
+import dataclasses
 import io
 
 from rich.console import Console
@@ -46,6 +47,11 @@ def test_a_log_file_gets_a_line_an_event():
     assert lines[2].endswith("1 of its 1 points are on the front")
     assert lines[3].endswith("failed: ValueError: bad")
     assert len(lines) == 4, "steps of a trial are not printed"
+
+
+def test_a_trial_that_starts_from_another_says_so():
+    spec = dataclasses.replace(SPEC, parent="003-fedcba")
+    assert shown(Event(spec=spec)).endswith("name=l1, from trial 003-fedcba\n")
 
 
 def test_a_terminal_shows_trials_stages_and_the_front():

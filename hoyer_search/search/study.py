@@ -15,6 +15,7 @@ from hoyer_search.results import TrialResult, TrialSpec, Value
 from hoyer_search.search.journal import open_journal
 from hoyer_search.search.objectives import CONSTRAINT, outcome
 from hoyer_search.search.parameters import num_settings, search_space, suggest
+from hoyer_search.search.parents import by_distance
 from hoyer_search.search.reach import CURVE, TrialCurve
 from hoyer_search.search.samplers import make_sampler
 from hoyer_search.store import SweepFolder
@@ -167,15 +168,31 @@ class Study:
         if known is not None:
             return known
         trial.set_user_attr("uid", uid)
-        params = self._storage.get_trial(self._trial_id(trial.number)).params
+        frozen = self._storage.get_trial(self._trial_id(trial.number))
+        params = frozen.params
         spec = TrialSpec(
             number=trial.number,
             uid=uid,
             params=params,
             config=spaces.apply_params(self._config, params).model_dump(mode="json"),
+            parent=None if _PRESET in frozen.user_attrs else self._parent(params),
         )
         self._folder.add_trial(spec)
         return spec
+
+    def _parent(self, params: dict[str, Value]) -> str | None:
+        """Returns the trial that one of these parameters starts from, None for the dense network.
+
+        Trials that failed or were stopped early have no finished network to start from.
+        """
+        if self._config.warm_start == "dense":
+            return None
+        ended = [trial for trial in self._trials() if trial.state.is_finished()]
+        for index in by_distance(self._space, params, [trial.params for trial in ended]):
+            result = self._folder.result(self._uid(ended[index].number))
+            if result is not None and result.state == "complete":
+                return result.uid
+        return None
 
     def _uid(self, number: int) -> str:
         """Returns a trial's id: the same whenever it is asked for, unlike that of other sweeps."""

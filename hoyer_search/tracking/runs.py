@@ -6,7 +6,7 @@ from typing import Any
 
 from hoyer_search.config import Range, SweepConfig
 from hoyer_search.front import Front
-from hoyer_search.results import Point, Progress, TrialResult, TrialSpec, Value
+from hoyer_search.results import Point, Progress, TrialResult, TrialSpec, Value, parent
 from hoyer_search.tracking import names
 from hoyer_search.tracking.records import Sample
 from hoyer_search.tracking.series import GREY, SKY, VERMILLION
@@ -22,6 +22,8 @@ _SETTINGS = {
     "rule": "pruning.rule",
     "pretrain_epochs": "pipeline.pretrain.epochs",
     "regularize_epochs": "pipeline.regularize.epochs",
+    "warm_start": "warm_start",
+    "warm_epochs": "pipeline.regularize.warm_epochs",
     "regularize_lr": "pipeline.regularize.lr",
     "finetune_epochs": "pipeline.finetune.epochs",
     "finetune_lr": "pipeline.finetune.lr",
@@ -92,6 +94,7 @@ def trial_tags(
         names.STATE: state,
         names.FRONT: ",".join(p.name for p in own) or "no",
         names.COLOUR: colour,
+        names.START: parent(spec, result) or "dense",
     }
     if result and result.error:
         tags[names.NOTE] = f"The trial failed:\n\n```\n{result.error[-MAX_NOTE:]}\n```\n"

@@ -2,7 +2,7 @@
 
     regularize -> curve -> finetune (at most a few thresholds) -> measure and export
 
-The dense network that a trial starts from is ``pretraining``'s.
+The dense network is ``pretraining``'s; ``warm_start`` says which network a trial starts from.
 """
 
 import copy
@@ -32,6 +32,7 @@ from hoyer_search.trial.journal import Journal
 from hoyer_search.trial.measure import Measured, measure_point
 from hoyer_search.trial.pretraining import load_pretrained
 from hoyer_search.trial.selection import next_threshold
+from hoyer_search.trial.warm_start import Parent, load_parent
 from hoyer_search.trial.workbench import Workbench, to_progress
 
 Steps = Generator[Progress, None, None]
@@ -91,7 +92,8 @@ class _Trial:
         """Runs every stage that is not done, and writes the trial's result."""
         dense, model, key = load_pretrained(self.folder, self.config, self.bench)
         graph = self.bench.graph(model)
-        key = yield from self._regularize(model, key)
+        parent = load_parent(model, self.folder, self.spec)
+        key = yield from self._regularize(model, key, parent)
         curve = yield from self._curve(model, graph, key)
         finetuned = yield from self._finetune(dense, model, graph, curve, key)
         points = self._measure(dense, graph, finetuned)
@@ -107,6 +109,8 @@ class _Trial:
                 curve=curve,
                 points=points,
                 wall_seconds=self.wall_seconds,
+                parent=None if parent is None else parent.uid,
+                regularized=key,
             ),
         )
         for stage in self.path.glob("finetune-*"):
@@ -115,14 +119,18 @@ class _Trial:
     def _stage(self, name: str, key: str) -> Path:
         return self.path / f"{name}-{key}"
 
-    def _regularize(self, model: nn.Module, dense_key: str) -> Generator[Progress, None, str]:
+    def _regularize(
+        self, model: nn.Module, dense_key: str, parent: Parent | None
+    ) -> Generator[Progress, None, str]:
         """Leaves the regularized network in ``model`` and returns the stage's key."""
         config = self.config
-        settings = config.pipeline.regularize
+        settings = config.pipeline.regularize.starting(warm=parent is not None)
+        inputs = {} if parent is None else {"parent": parent.key}
         key = stages.stage_key(
             dense=dense_key,
             regularizer=config.regularizer.model_dump(),
             training=settings.model_dump(),
+            **inputs,
         )
         folder = self._stage("regularize", key)
         output = stages.load_stage(folder)

@@ -62,14 +62,27 @@ def load_stage(folder: Path) -> Output | None:
     if not folder.is_dir():
         return None
     try:
-        manifest = files.read_json(folder / _MANIFEST)
-        if any(files.sha256_file(folder / name) != sha for name, sha in manifest.items()):
-            raise ValueError("a file's checksum differs from the manifest's")
-        weights = load_file(folder / _WEIGHTS) if _WEIGHTS in manifest else {}
-        return Output(weights, files.read_json(folder / _INFO))
-    except (OSError, ValueError, SafetensorError):
+        return read_stage(folder)
+    except (OSError, ValueError):
         shutil.rmtree(folder, ignore_errors=True)
         return None
+
+
+def read_stage(folder: Path) -> Output:
+    """Returns a finished stage's output, and leaves the folder as it is.
+
+    Raises:
+        OSError: A file is missing or cannot be read.
+        ValueError: A file is damaged.
+    """
+    manifest = files.read_json(folder / _MANIFEST)
+    if any(files.sha256_file(folder / name) != sha for name, sha in manifest.items()):
+        raise ValueError(f"{folder}: a file's checksum differs from the manifest's")
+    try:
+        weights = load_file(folder / _WEIGHTS) if _WEIGHTS in manifest else {}
+    except SafetensorError as error:
+        raise ValueError(f"{folder / _WEIGHTS}: {error}") from error
+    return Output(weights, files.read_json(folder / _INFO))
 
 
 def save_stage(

@@ -49,6 +49,14 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
             load_recording(tmp_path / name)
 
 
+def test_a_path_cannot_be_replayed(tmp_path: Path) -> None:
+    made = recorded.recording()
+    config = made.config.model_copy(update={"warm_start": "path"})
+    save_recording(tmp_path / "path.parquet", dataclasses.replace(made, config=config))
+    with pytest.raises(ConfigError, match=r"path cannot be replayed.* warm_start=dense"):
+        Comparison.open(tmp_path / "path.parquet", trials=5, workers=1, seeds=1)
+
+
 def test_too_few_trainings_are_refused() -> None:
     with pytest.raises(DataError, match="at least 5 trainings to interpolate, it has 4"):
         Surrogate(recorded.recording(4))

@@ -1,3 +1,6 @@
+import dataclasses
+import math
+
 import optuna
 import pytest
 import toy_pipeline as toy
@@ -121,6 +124,64 @@ def test_failed_trials_are_complete_and_infeasible_in_the_study(folder, config):
     trial = optuna_study(folder).trials[0]
     assert trial.state == optuna.trial.TrialState.COMPLETE
     assert trial.constraints["floor"] > 0
+
+
+class TestPath:
+    @pytest.fixture
+    def config(self, toy_config):
+        return toy_config(
+            sampler="random", budget__trials=6, warm_start="path", presets=[{"decay": 0.001}]
+        )
+
+    def end(self, folder, study, spec, state="complete"):
+        result = dataclasses.replace(toy.result(spec), state=state)
+        results.save(folder.trial(spec.uid) / "result.json", result)
+        study.tell(result)
+
+    def test_first_trials_start_dense_and_later_ones_from_the_nearest(self, folder, config):
+        study = Study.open(folder, config)
+        preset, second = study.ask(), study.ask()
+        assert preset.parent is None
+        assert second.parent is None, "nothing has finished yet"
+        self.end(folder, study, preset)
+        assert study.ask().parent == preset.uid
+        self.end(folder, study, second)
+        for spec in (study.ask(), study.ask()):
+            near = min(
+                (preset, second),
+                key=lambda s: abs(math.log(s.params["decay"] / spec.params["decay"])),
+            )
+            assert spec.parent == near.uid
+
+    def test_a_preset_starts_dense_whatever_has_finished(self, toy_config, make_sweep):
+        config = toy_config(warm_start="path", presets=[{"decay": 0.001}, {"decay": 0.002}])
+        folder = make_sweep(config)
+        study = Study.open(folder, config)
+        self.end(folder, study, study.ask())
+        assert study.ask().parent is None
+
+    @pytest.mark.parametrize("state", ["failed", "stopped"])
+    def test_no_trial_starts_from_one_that_did_not_end_well(self, folder, config, state):
+        study = Study.open(folder, config)
+        self.end(folder, study, study.ask(), state)
+        assert study.ask().parent is None
+
+    def test_a_relaunched_trial_keeps_its_parent(self, folder, config):
+        study = Study.open(folder, config)
+        preset, other = study.ask(), study.ask()
+        self.end(folder, study, preset)
+        spec = study.ask()
+        finish(folder, other)
+        again = Study.open(folder, config)
+        assert again.ask() == spec
+        assert spec.parent == preset.uid
+
+    def test_the_dense_network_is_the_default(self, toy_config, make_sweep):
+        config = toy_config(sampler="random")
+        folder = make_sweep(config)
+        study = Study.open(folder, config)
+        self.end(folder, study, study.ask())
+        assert study.ask().parent is None
 
 
 class TestPresets:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from conftest import Builder
 
+from hoyer_search.results import TrialResult, TrialSpec
 from hoyer_search.tracking import names, runs, views
 
 
@@ -43,6 +44,23 @@ def test_speed_is_a_metric_where_it_was_measured(sweep: Builder) -> None:
     assert (metrics["examples_per_second"], metrics["batch_speedup"]) == (30_000.0, 3.33)
     older = replace(point, examples_per_second={})
     assert "batch_speedup" not in runs.point_metrics(older, front)
+
+
+def test_a_trial_says_which_network_it_started_from(sweep: Builder) -> None:
+    sweep.pretrain()
+    identity = names.Identity.of(sweep.folder, sweep.config)
+
+    def started_from(spec: TrialSpec, result: TrialResult | None) -> str:
+        return runs.trial_tags(spec, result, None, identity)["hoyer.started_from"]
+
+    result = sweep.trial(0)
+    spec = sweep.folder.specs()[0]
+    child = replace(spec, parent="uid0007")
+    assert started_from(spec, result) == "dense"
+    assert started_from(child, None) == "uid0007"
+    assert started_from(child, replace(result, parent="uid0007")) == "uid0007"
+    assert started_from(child, result) == "dense", "the parent's network was gone"
+    assert started_from(child, replace(result, state="failed")) == "uid0007"
 
 
 @pytest.mark.parametrize(

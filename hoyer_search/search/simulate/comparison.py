@@ -79,13 +79,19 @@ class Comparison:
             seeds: Sweeps of each method, of seeds 0, 1, ...
 
         Raises:
-            InputError: The recording is too small, or lacks the sparsity objective of its space.
+            InputError: The recording is too small, lacks the sparsity objective of its space, or
+                is of a space with ``warm_start: path``.
         """
         sparsity = recording.config.objective.sparsity
         if sparsity not in ("nonzeros", "macs"):
             raise ConfigError(
                 f"a recording holds nonzeros and macs; its space asks for {sparsity}: record it "
                 f"with --set objective.sparsity=macs"
+            )
+        if recording.config.warm_start == "path":
+            raise ConfigError(
+                "warm_start: path cannot be replayed: every training of a recording starts from "
+                "the dense network, and none from another. Record it with --set warm_start=dense"
             )
         self.sparsity = sparsity
         self._recording = recording
