@@ -77,7 +77,8 @@ class SweepPoint:
                 target.rmdir()
             with files.new_directory(target) as temporary:
                 for file in self.artifact.iterdir():
-                    shutil.copyfile(file, temporary / file.name)
+                    # A link stays one and is refused below: it could name any file here.
+                    shutil.copyfile(file, temporary / file.name, follow_symlinks=False)
                 verify(temporary)
         except OSError as error:
             raise StorageError(f"{target} cannot be written: {error}") from error

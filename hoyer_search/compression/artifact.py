@@ -1,26 +1,28 @@
 """The folder of a pruned network: what it holds, and how it is written, checked and read.
 
 model.safetensors    parameters and buffers of the shrunk network
-architecture.json    how to build it: factory, arguments, kept rows and columns, inputs, origin
+architecture.json    how to build it: factory, arguments, what was kept, inputs, origin
 metrics.json         what was measured of it
 manifest.json        format version; size and SHA-256 of each of the other files
 
-Nothing in it is ever executed or unpickled. Networks are built by ``hoyer_search.models``.
+Nothing in it is ever executed or unpickled. Networks are built by ``hoyer_search.models``. Reading
+needs torch and safetensors only.
 """
 
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from hoyer_search import files
 from hoyer_search.compression.cutting import Kept
+from hoyer_search.compression.schema import parse
 from hoyer_search.compression.weights import parse_tensors
 from hoyer_search.errors import ArtifactError
 
@@ -29,7 +31,10 @@ WEIGHTS, ARCHITECTURE, METRICS, MANIFEST = (
     "model.safetensors", "architecture.json", "metrics.json", "manifest.json",
 )  # fmt: skip
 CONTENTS = (ARCHITECTURE, METRICS, WEIGHTS)
+LARGEST_JSON = 64 * 2**20
+LARGEST_INPUT = 2**28  # elements of one example
 _PULL = "Pull the point again"
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +112,7 @@ def save_artifact(
     """
     tensors = {n: t.detach().cpu().contiguous().clone() for n, t in shrunk.state_dict().items()}
     with files.new_directory(Path(folder)) as temporary:
-        safetensors.torch.save_file(tensors, temporary / WEIGHTS)
+        files.write_bytes(temporary / WEIGHTS, safetensors.torch.save(tensors))
         files.write_json(temporary / ARCHITECTURE, asdict(architecture))
         files.write_json(temporary / METRICS, dict(metrics))
         entries = {
@@ -130,6 +135,7 @@ def read_artifact(folder: str | os.PathLike[str]) -> Artifact:
     path = Path(folder)
     contents = verify(path)
     architecture = _parse(Architecture, contents[ARCHITECTURE], path / ARCHITECTURE)
+    _check_shape(architecture.input_shape, path / ARCHITECTURE)
     metrics = _parse(dict[str, Any], contents[METRICS], path / METRICS)
     weights = parse_tensors(contents[WEIGHTS], path / WEIGHTS)
     return Artifact(path, architecture, metrics, weights)
@@ -143,7 +149,7 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, bytes]:
     """
     path = Path(folder)
     _check_names(path)
-    manifest = _parse(_Manifest, _read(path / MANIFEST), path / MANIFEST)
+    manifest = _parse(_Manifest, _read(path / MANIFEST, limit=LARGEST_JSON), path / MANIFEST)
     if manifest.format != FORMAT:
         raise ArtifactError(
             f"{path / MANIFEST}: this version reads artefacts of format {FORMAT}, got format "
@@ -172,11 +178,7 @@ def _check_names(path: Path) -> None:
 
 
 def _checked(path: Path, entry: _Entry) -> bytes:
-    content = _read(path)
-    if len(content) != entry.size:
-        raise ArtifactError(
-            f"{path} must have {entry.size} bytes, it has {len(content)}: it is damaged. {_PULL}"
-        )
+    content = _read(path, size=entry.size, limit=None if path.name == WEIGHTS else LARGEST_JSON)
     found = hashlib.sha256(content).hexdigest()
     if found != entry.sha256:
         raise ArtifactError(
@@ -186,18 +188,43 @@ def _checked(path: Path, entry: _Entry) -> bytes:
     return content
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, *, size: int | None = None, limit: int | None = None) -> bytes:
+    """Returns the bytes of a regular file, read once, so that what is checked is what is used."""
     try:
-        return path.read_bytes()
+        # Without O_NONBLOCK a pipe would wait for a writer.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(handle, "rb") as file:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError("it is no regular file")
+            if size is not None and status.st_size != size:
+                raise ArtifactError(
+                    f"{path} must have {size} bytes, it has {status.st_size}: it is damaged. "
+                    f"{_PULL}"
+                )
+            if limit is not None and status.st_size > limit:
+                raise ArtifactError(
+                    f"{path} must have at most {limit} bytes, it has {status.st_size}. {_PULL}"
+                )
+            return file.read()
     except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error}. {_PULL}") from error
+        link = " (it is a link, and links are not followed)" if path.is_symlink() else ""
+        raise ArtifactError(f"{path} cannot be read: {error}{link}. {_PULL}") from error
 
 
-def _parse(kind: Any, content: bytes, path: Path) -> Any:
+def _parse(kind: type[Kind], content: bytes, path: Path) -> Kind:
     try:
-        return TypeAdapter(kind).validate_json(content, strict=True)
-    except ValidationError as error:
-        reasons = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3]]
+        return parse(kind, content)
+    except ValueError as error:
+        raise ArtifactError(f"{path} breaks the format of an artefact: {error}. {_PULL}") from error
+
+
+def _check_shape(shape: list[int], path: Path) -> None:
+    elements = 1
+    for size in shape:
+        elements *= max(size, 0)
+    if not shape or not 0 < elements <= LARGEST_INPUT:
         raise ArtifactError(
-            f"{path} breaks the format of an artefact: {'; '.join(reasons)}. {_PULL}"
-        ) from error
+            f"{path}: input_shape must have from 1 to {LARGEST_INPUT:,} elements, got "
+            f"{str(shape)[:80]}. {_PULL}"
+        )
