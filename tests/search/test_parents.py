@@ -1,6 +1,10 @@
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from hoyer_search import datasets
 from hoyer_search.search.parents import by_distance
+from hoyer_search.search.study import Study
+from hoyer_search.trial.pipeline import run_trial
+from hoyer_search.trial.pretraining import pretrain
 
 DECAY = {"decay": FloatDistribution(1e-5, 1e-3, log=True)}
 
@@ -32,3 +36,21 @@ def test_a_searched_threshold_does_not_count():
 
 def test_without_earlier_trials_there_is_none():
     assert by_distance(DECAY, {"decay": 1e-4}, []) == []
+
+
+def test_a_sweep_follows_a_path_also_after_a_restart(toy_config, make_sweep):
+    config = toy_config(warm_start="path", sampler="random")
+    folder = make_sweep(config)
+    data = datasets.load(config.data, seed=config.seed, protocol=config.protocol)
+    list(pretrain(folder, config, data))
+    epochs = []
+    for _ in range(3):
+        study = Study.open(folder, config)
+        spec = study.ask()
+        steps = list(run_trial(folder, spec, data))
+        epochs.append(sum(step.stage == "regularize" for step in steps))
+        study.tell(folder.result(spec.uid))
+    assert epochs == [4, 2, 2]
+    first, second, third = folder.results()
+    assert (first.parent, second.parent) == (None, first.uid)
+    assert third.parent in (first.uid, second.uid)
