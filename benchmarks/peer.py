@@ -95,45 +95,57 @@ def run_side(side: str, work: Path, *, seconds: float, dense_seconds: float) -> 
     folder = work / side
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    left = seconds - dense_seconds
-    command, read = {"peer": (peer_command, read_peer), "ours": (our_command, read_ours)}[side]
+    command = {"peer": peer_command, "ours": our_command}[side]
     files.write_json(folder / "run.json", {"seconds": seconds, "load": os.getloadavg()})
     with (
         tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as ray,
         (folder / "log.txt").open("w") as log,
-        (folder / "networks.jsonl").open("w") as found,
     ):
-        start = time.monotonic()
+        start = time.monotonic() - dense_seconds
         process = subprocess.Popen(
-            command(work, left),
+            command(work, seconds - dense_seconds),
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ
-            | {
-                "RAY_TMPDIR": ray,
-                "RAY_AUTH_MODE": "token",  # otherwise anybody on the machine could run jobs
-                "RAY_AUTH_TOKEN": secrets.token_hex(32),
-                "RAY_USAGE_STATS_ENABLED": "0",
-                "PYTHONWARNINGS": "ignore",
-            },
+            env=os.environ | environment(ray),
         )
-        known: set[Path] = set()
-        ended = False
+        num_networks = follow(process, side, folder, start=start, end=start + seconds)
+    if num_networks == 0:
+        raise SystemExit(f"{side} found nothing: see {folder / 'log.txt'}")
+
+
+def environment(temporary: str) -> dict[str, str]:
+    """Returns what both sides' Ray needs: a folder, and a token that keeps others out."""
+    return {
+        "RAY_TMPDIR": temporary,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+
+def follow(
+    process: subprocess.Popen[bytes], side: str, folder: Path, *, start: float, end: float
+) -> int:
+    """Notes a side's networks until its process ends; returns how many there are."""
+    read = {"peer": read_peer, "ours": read_ours}[side]
+    known: set[Path] = set()
+    count, ended = 0, False
+    with (folder / "networks.jsonl").open("w") as file:
         while not ended:
             ended = process.poll() is not None  # before the last look, so that nothing is missed
-            elapsed = dense_seconds + time.monotonic() - start
+            now = time.monotonic()
             for path, networks in read(folder, known):
                 known.add(path)
+                count += len(networks)
                 for network in networks:
-                    row = asdict(Network(seconds=elapsed, **network))
-                    print(json.dumps(row), file=found, flush=True)
+                    row = json.dumps(asdict(Network(seconds=now - start, **network)))
+                    print(row, file=file, flush=True)
                     print(side, row, flush=True)
-            if elapsed > seconds + GRACE_SECONDS:
+            if now > end + GRACE_SECONDS:
                 process.send_signal(signal.SIGINT)
                 process.wait()
             time.sleep(0.2)
-    if not known:
-        raise SystemExit(f"{side} found nothing: see {folder / 'log.txt'}")
+    return count
 
 
 Networks = Iterator[tuple[Path, list[dict[str, Any]]]]
@@ -165,12 +177,12 @@ def our_command(work: Path, seconds: float) -> list[str]:
 def read_peer(folder: Path, known: set[Path]) -> Networks:
     """Yields the networks of Tune's finished trials that are not known yet."""
     for path in set(folder.glob("deephoyer/*/result.json")) - known:
-        lines = path.read_text().splitlines()
-        reports = [json.loads(line) for line in lines[:1]]
-        if reports:
-            names = {"val_accuracy": "accuracy", "test_accuracy": "test_accuracy"}
-            network = {ours: reports[0][theirs] for ours, theirs in names.items()}
-            yield path, [network | {"nonzeros": reports[0]["nonzeros"]}]
+        line, newline, _ = path.read_text().partition("\n")
+        if newline:  # else the trial has not reported yet
+            reported = json.loads(line)
+            names = ("test_accuracy", "nonzeros")
+            network = {name: reported[name] for name in names}
+            yield path, [network | {"val_accuracy": reported["accuracy"]}]
 
 
 def read_ours(folder: Path, known: set[Path]) -> Networks:
@@ -193,7 +205,7 @@ def report(work: Path, output: Path, seconds: float) -> None:
     found, runs = {}, {}
     for side in SIDES:
         if not (work / side / "networks.jsonl").is_file():
-            raise SystemExit(f"{work / side}: {side} has not run yet")
+            raise SystemExit(f"{side} has not run in {work}: give --only {side} for the comparison")
         lines = (work / side / "networks.jsonl").read_text().splitlines()
         found[side] = [Network(**json.loads(line)) for line in lines]
         runs[side] = json.loads((work / side / "run.json").read_text())
