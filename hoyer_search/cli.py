@@ -15,9 +15,10 @@ from hoyer_search import __version__, spaces
 from hoyer_search.client import DEFAULT_STORAGE
 from hoyer_search.config import SweepConfig
 from hoyer_search.display import Display, clock, points_table
+from hoyer_search.ending import more_budget, stop_text
 from hoyer_search.errors import HoyerSearchError, InputError
 from hoyer_search.front import Front
-from hoyer_search.results import Event
+from hoyer_search.results import Event, Finished
 from hoyer_search.store import SweepFolder
 
 # Where no terminal says how wide it is (a pipe, a log file), tables get room for every column.
@@ -104,15 +105,27 @@ def run(
 @storage_option
 @tracking_option
 @address_option
-def resume(sweep_name: str, storage: Path, tracking_uri: str | None, address: str | None) -> None:
-    """Go on with an interrupted sweep, where every trial stopped.
+@set_option
+def resume(
+    sweep_name: str,
+    storage: Path,
+    tracking_uri: str | None,
+    address: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Go on with a sweep: one that was interrupted, or one that is given more budget.
+
+    Of its configuration budget.* and resources.* may change; they stay changed.
 
     \b
     hoyer-search resume quickstart-20261122-101500
+    hoyer-search resume quickstart-20261122-101500 --set budget.trials=40
     """
     from hoyer_search import sweep
 
-    trials = SweepFolder.open(storage, sweep_name).config().budget.trials
+    overrides = dict(map(spaces.parse_override, settings))
+    folder = SweepFolder.open(storage, sweep_name)
+    trials = sweep.changed_config(folder, overrides).budget.trials
     _follow(
         sweep_name,
         storage,
@@ -122,6 +135,7 @@ def resume(sweep_name: str, storage: Path, tracking_uri: str | None, address: st
             storage=storage,
             tracking_uri=tracking_uri,
             address=address,
+            overrides=overrides,
             on_event=on_event,
         ),
         tracking_uri=tracking_uri,
@@ -378,9 +392,21 @@ def _print_sweep(name: str, storage: Path) -> None:
                 f"trial {result.number} started from the dense network: the regularized network "
                 f"of trial {lost[result.uid]} was gone"
             )
+    finished = folder.finished()
+    if finished is not None:
+        _print_stop(folder, finished)
     for result in failed:
         reason = (result.error or "no reason is known").strip().splitlines()[-1]
         _say(f"trial {result.number} failed: {reason}")
+
+
+def _print_stop(folder: SweepFolder, finished: Finished) -> None:
+    config = folder.config()
+    _say(f"stopped: {stop_text(config, finished, folder.usage())}")
+    more = more_budget(config, finished)
+    if more is not None:
+        command = _command("resume", f"{folder.name} --set {more}", folder.path.parent)
+        _say(f"go on:   {command}")
 
 
 def _front_table(front: Front, parents: dict[str, str]) -> Table:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hoyer_search import files, results
+from hoyer_search.ending import used_hours
 from hoyer_search.errors import InputError, StorageError, unknown_name
 from hoyer_search.front import Front
 from hoyer_search.results import Point
@@ -178,7 +179,7 @@ class Sweep:
     def describe(self) -> dict[str, Any]:
         """Returns the whole sweep as plain data: what ``hoyer-search show --json`` prints."""
         front, ended = self._folder.front(), {r.uid: r for r in self._folder.results()}
-        state = self.state
+        state, finished = self.state, self._folder.finished()
         unfinished = "running" if state == "running" else "interrupted"
         trials = []
         for spec in self._folder.specs():
@@ -197,6 +198,8 @@ class Sweep:
         return {
             "sweep": self.name,
             "state": state,
+            "stopped_by": None if finished is None else finished.stopped_by,
+            "used": used_hours(self._folder.usage()),
             "protocol": self._folder.config().protocol,
             "dense": None if front is None else results.to_json(front.dense),
             "trials": trials,

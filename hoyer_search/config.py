@@ -219,12 +219,18 @@ class Objective(Section):
 
 
 class Budget(Section):
-    """When the sweep stops."""
+    """When the sweep stops: at the first limit reached, once the trials that run have ended."""
 
     trials: int = Field(default=20, ge=1, le=100_000)
     """Number of trials."""
     hours: Positive | None = None
-    """Wall hours after which no further trial starts."""
+    """Wall hours of search after which no further trial starts; time between an interruption and
+    ``resume`` does not count."""
+    accelerator_hours: Positive | None = None
+    """GPU-hours of trials after which no further one starts: ``resources.gpus`` times the time a
+    trial ran, over all attempts and resumes. Core-hours (``resources.cpus``) without GPUs."""
+    flat_trials: int | None = Field(default=None, ge=1)
+    """Stop when the hypervolume grew by no more than a thousandth over this many ended trials."""
 
 
 class Resources(Section):

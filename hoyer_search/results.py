@@ -13,6 +13,7 @@ from hoyer_search.errors import StorageError
 Sparsity = Literal["nonzeros", "macs", "physical_macs", "parameters", "latency_ms"]
 Value = float | int | str | bool
 TrialState = Literal["running", "complete", "failed", "stopped"]
+StopReason = Literal["trials", "settings", "hours", "accelerator_hours", "flat_trials"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +198,38 @@ class Progress:
     metrics: dict[str, float]
     time: float
     point: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What the search of a sweep has used, over all calls that went on with it.
+
+    Attributes:
+        wall_seconds: Time in which a driver searched, pretraining included; not the time between.
+        core_seconds: Cores of a trial times the time it ran, summed over all attempts of all
+            trials, those that failed or were lost included.
+        gpu_seconds: The same of GPUs; a fraction of one counts as such.
+    """
+
+    wall_seconds: float = 0.0
+    core_seconds: float = 0.0
+    gpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """How the search of a sweep ended.
+
+    Attributes:
+        trials: Trials that ended.
+        budget: Trials that it had, at most.
+        stopped_by: The field of ``budget`` that ended it, or ``settings`` when every setting of a
+            finite space was tried; None where an older version did not write it.
+    """
+
+    trials: int
+    budget: int
+    stopped_by: StopReason | None = None
 
 
 Record = TypeVar("Record")

@@ -7,6 +7,8 @@ STORAGE/SWEEP/pretrained/HASH/    the dense network, shared by the trials
 STORAGE/SWEEP/trials/UID/         spec.json, stages, checkpoints, metrics.jsonl, result.json
 STORAGE/SWEEP/points/UID-K/       artefacts of finetuned points
 STORAGE/SWEEP/tracking/           what MLflow has acknowledged
+STORAGE/SWEEP/usage.json          hours that the search has used
+STORAGE/SWEEP/finished.json       why the search ended
 """
 
 import json
@@ -24,7 +26,7 @@ from hoyer_search import files, results, spaces
 from hoyer_search.config import SweepConfig
 from hoyer_search.errors import StorageError, unknown_name
 from hoyer_search.front import Front
-from hoyer_search.results import Dense, Point, TrialResult, TrialSpec
+from hoyer_search.results import Dense, Finished, Point, TrialResult, TrialSpec, Usage
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -120,6 +122,31 @@ class SweepFolder:
             ConfigError: ``sweep.yaml`` was edited into something invalid.
         """
         return spaces.load(self.path / "sweep.yaml")
+
+    def set_config(self, config: SweepConfig) -> None:
+        """Replaces the sweep's configuration; the caller holds the sweep's lock."""
+        files.write_text(self.path / "sweep.yaml", dump_yaml(config))
+
+    def usage(self) -> Usage:
+        """Returns what the search has used; a driver that was killed may miss 10 s of it."""
+        path = self.path / "usage.json"
+        return results.load(Usage, path) if path.is_file() else Usage()
+
+    def save_usage(self, usage: Usage) -> None:
+        """Records what the search has used."""
+        results.save(self.path / "usage.json", usage)
+
+    def finished(self) -> Finished | None:
+        """Returns how the search ended, None while it has not."""
+        path = self.path / "finished.json"
+        return results.load(Finished, path) if path.is_file() else None
+
+    def save_finished(self, finished: Finished | None) -> None:
+        """Records how the search ended, or that it goes on."""
+        if finished is None:
+            (self.path / "finished.json").unlink(missing_ok=True)
+        else:
+            results.save(self.path / "finished.json", finished)
 
     def provenance(self) -> dict[str, Any]:
         """Returns versions, revision, machine and time of the sweep's start."""

@@ -14,11 +14,14 @@ from urllib.parse import urlsplit, urlunsplit
 from hoyer_search import spaces, tracking
 from hoyer_search.client import DEFAULT_STORAGE, Sweep
 from hoyer_search.config import SweepConfig
-from hoyer_search.errors import StorageError
+from hoyer_search.errors import ConfigError, StorageError
 from hoyer_search.results import Event
 from hoyer_search.store import SweepFolder, check_name
 
 log = logging.getLogger(__name__)
+
+CHANGEABLE = ("budget", "resources")
+"""Sections of the configuration that ``resume`` may change: no trained network depends on them."""
 
 _PACKAGES = ("hoyer-search", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 
@@ -79,26 +82,58 @@ def resume(
     storage: str | os.PathLike[str] = DEFAULT_STORAGE,
     tracking_uri: str | None = None,
     address: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
     on_event: Callable[[Event], None] = _ignore,
 ) -> Sweep:
     """Goes on with a sweep that was interrupted, wherever it was, and returns it at its end.
+
+    One that stopped on its budget goes on when it is given more of it.
 
     Args:
         name: The sweep's name.
         storage: Folder that holds it.
         tracking_uri: MLflow store; by default the one it was started with.
         address: Ray cluster as ``HOST:PORT``; by default Ray runs inside this process.
+        overrides: Values by dotted path that replace those of the sweep for good, of ``budget``
+            and ``resources`` only, e.g. ``{"budget.trials": 40}``.
         on_event: Called in this process at each step of each trial.
 
     Raises:
-        InputError: There is no such sweep, another process runs it, or what it needs is gone.
+        InputError: There is no such sweep, another process runs it, what it needs is gone, or
+            something else is to change.
         KeyboardInterrupt: Ctrl-C; ``resume`` goes on once more.
     """
     root = Path(storage).absolute()
     folder = SweepFolder.open(root, name)
     uri = tracking_uri_of(folder, tracking_uri)
-    data = _check(folder.config(), root, uri, address)
-    return _search(folder, data, uri=uri, address=address, on_event=on_event)
+    config = changed_config(folder, overrides or {})
+    data = _check(config, root, uri, address)
+    return _search(folder, data, config=config, uri=uri, address=address, on_event=on_event)
+
+
+def changed_config(folder: SweepFolder, overrides: Mapping[str, Any]) -> SweepConfig:
+    """Returns a sweep's configuration with some of it replaced, all in memory.
+
+    Raises:
+        ConfigError: A field may not change once trials have run, or its value is wrong.
+    """
+    for path in overrides:
+        if path.split(".")[0] not in CHANGEABLE:
+            raise ConfigError(
+                f"--set {path}: the trials of a sweep must stay comparable, so only "
+                f"{' and '.join(f'{name}.*' for name in CHANGEABLE)} may change when it goes on; "
+                "start a new sweep for anything else"
+            )
+    config = spaces.load(folder.path / "sweep.yaml", overrides=overrides)
+    before, after = folder.config().resources, config.resources
+    moved = (before.cpus, before.gpus) != (after.cpus, after.gpus)
+    if config.objective.sparsity == "latency_ms" and moved:
+        raise ConfigError(
+            "resources: a sweep for latency measures it on the resources of a trial, which must "
+            f"stay {before.cpus:g} CPUs and {before.gpus:g} GPUs; got {after.cpus:g} and "
+            f"{after.gpus:g}. Only resources.workers may change"
+        )
+    return config
 
 
 def tracking_uri_of(folder: SweepFolder, given: str | None = None) -> str:
@@ -143,6 +178,7 @@ def _search(
     folder: SweepFolder,
     data: Any,
     *,
+    config: SweepConfig | None = None,
     uri: str,
     address: str | None,
     on_event: Callable[[Event], None],
@@ -150,6 +186,8 @@ def _search(
     from hoyer_search.search.tuner import run_search
 
     with folder.lock():
+        if config is not None and config != folder.config():
+            folder.set_config(config)
         tracker = tracking.Tracker(folder, uri)
         tracker.start()
 

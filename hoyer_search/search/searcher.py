@@ -1,6 +1,6 @@
 """Ray Tune's view of the study: trials are suggested and told without holding Tune's loop."""
 
-import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,12 @@ class StudySearcher(Searcher):
     """
 
     def __init__(
-        self, study: Study, folder: SweepFolder, *, slots: int, deadline: float | None = None
+        self,
+        study: Study,
+        folder: SweepFolder,
+        *,
+        slots: int,
+        stopped: Callable[[], object] = lambda: False,
     ) -> None:
         """Starts no thread yet.
 
@@ -32,13 +37,14 @@ class StudySearcher(Searcher):
             study: The study; nothing else may use it before ``close``.
             folder: The sweep.
             slots: How many trials run at once.
-            deadline: Value of ``time.monotonic()`` after which no further trial starts.
+            stopped: Returns something true when no further trial may start; those that were
+                started in an earlier run still go on.
         """
         super().__init__()
         self._study = study
         self._folder = folder
         self._slots = slots
-        self._deadline = deadline
+        self._stopped = stopped
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="study")
         self._asked: Future[TrialSpec | None] | None = None
         self._told: list[Future[None]] = []
@@ -51,9 +57,7 @@ class StudySearcher(Searcher):
         if self._asked is None:
             if len(self._live) >= self._slots:
                 return None
-            if self._deadline is not None and time.monotonic() > self._deadline:
-                return str(Searcher.FINISHED)
-            self._asked = self._thread.submit(self._study.ask)
+            self._asked = self._thread.submit(self._study.ask, start=not self._stopped())
         try:
             spec = self._asked.result(timeout=PATIENCE_SECONDS)
         except TimeoutError:

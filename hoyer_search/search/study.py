@@ -1,8 +1,10 @@
 """The Optuna study of a sweep: asked for trials and told their results, by the driver only."""
 
+import dataclasses
 import hashlib
 import uuid
 from collections import deque
+from datetime import datetime
 from typing import Protocol
 
 import optuna
@@ -11,7 +13,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hoyer_search import spaces
 from hoyer_search.config import SweepConfig
-from hoyer_search.results import TrialResult, TrialSpec, Value
+from hoyer_search.results import StopReason, TrialResult, TrialSpec, Value
 from hoyer_search.search.journal import open_journal
 from hoyer_search.search.objectives import CONSTRAINT, outcome
 from hoyer_search.search.parameters import num_settings, search_space, suggest
@@ -85,22 +87,41 @@ class Study:
     @property
     def num_left(self) -> int:
         """Returns how many trials of the budget have not ended, whether or not they started."""
-        running = sum(trial.state == TrialState.RUNNING for trial in self._trials())
-        return max(self.num_trials - self.num_ended, running)
+        return max(self.num_trials - self.num_ended, self.num_open)
+
+    @property
+    def num_open(self) -> int:
+        """Returns how many trials were asked for and have not ended."""
+        return sum(trial.state == TrialState.RUNNING for trial in self._trials())
 
     @property
     def num_ended(self) -> int:
         """Returns how many trials the study was told of."""
-        return sum(trial.state.is_finished() for trial in self._trials())
+        return len(self.ended())
 
-    def ask(self) -> TrialSpec | None:
+    @property
+    def stopped_by(self) -> StopReason:
+        """Returns what bounds the number of trials: the budget, or a finite space's settings."""
+        return "trials" if self.num_trials == self._config.budget.trials else "settings"
+
+    def ended(self) -> list[int]:
+        """Returns the numbers of the trials that the study was told of, in that order."""
+        told = [trial for trial in self._trials() if trial.state.is_finished()]
+        return [trial.number for trial in sorted(told, key=_end)]
+
+    def ask(self, *, start: bool = True) -> TrialSpec | None:
         """Returns the next trial to run, None when the budget is spent.
 
         Trials that were started and did not end come first, then presets, then suggestions. The
         specification is on disk when it is returned.
+
+        Args:
+            start: Whether further trials may start; if not, those that were started still end.
         """
         if self._relaunch:
             return self._relaunch.popleft()
+        if not start:
+            return None
         if sum(trial.state != TrialState.WAITING for trial in self._trials()) >= self.num_trials:
             return None
         trial = self._study.ask()
@@ -166,7 +187,7 @@ class Study:
         uid = self._uid(trial.number)
         known = self._folder.spec(uid)
         if known is not None:
-            return known
+            return self._with_resources(known)
         trial.set_user_attr("uid", uid)
         frozen = self._storage.get_trial(self._trial_id(trial.number))
         params = frozen.params
@@ -194,6 +215,15 @@ class Study:
                 return result.uid
         return None
 
+    def _with_resources(self, spec: TrialSpec) -> TrialSpec:
+        """Returns a trial's specification with the resources that a resumed sweep may have."""
+        resources = self._config.resources.model_dump(mode="json")
+        if spec.config["resources"] == resources:
+            return spec
+        changed = dataclasses.replace(spec, config=spec.config | {"resources": resources})
+        self._folder.add_trial(changed)
+        return changed
+
     def _uid(self, number: int) -> str:
         """Returns a trial's id: the same whenever it is asked for, unlike that of other sweeps."""
         text = f"{self._folder.name}\n{self._identity}\n{number}"
@@ -209,6 +239,12 @@ class Study:
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
+
+
+def _end(trial: FrozenTrial) -> datetime:
+    if trial.datetime_complete is None:
+        raise ValueError(f"trial {trial.number} has not ended")
+    return trial.datetime_complete
 
 
 def _presets(config: SweepConfig) -> list[dict[str, Value]]:

@@ -1,7 +1,6 @@
 """Runs a sweep on a Ray cluster until its budget is spent."""
 
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,13 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
-from hoyer_search import files, results
+from hoyer_search import results
 from hoyer_search.config import SweepConfig
-from hoyer_search.results import Event, TrialSpec
+from hoyer_search.results import Event, Finished, TrialSpec
 from hoyer_search.search.cluster import check_cluster, cluster, num_slots
 from hoyer_search.search.pretraining import Pretrain, pretrain_remotely
 from hoyer_search.search.searcher import StudySearcher
+from hoyer_search.search.stopping import Meter, Stopping
 from hoyer_search.search.study import Study
 from hoyer_search.search.trainable import RunTrial, TrialTrainable, from_report
 from hoyer_search.store import SweepFolder
@@ -59,18 +59,28 @@ def run_search(
     """
     config = folder.config()
     check_cluster(config.resources, address=address)
-    hours = config.budget.hours
-    deadline = None if hours is None else time.monotonic() + 3600 * hours
     study = Study.open(folder, config)
-    if study.num_left:
-        (folder.path / "finished.json").unlink(missing_ok=True)
+    ended = {result.number: result for result in folder.results()}
+    in_order = [ended[number] for number in study.ended() if number in ended]
+    stopping = Stopping.of(folder, config, in_order)
+    if _goes_on(study, stopping):
+        folder.save_finished(None)
         with cluster(address) as temporary:
-            search = SearchRun(folder, config, study, on_event, deadline, temporary)
+            search = SearchRun(folder, config, study, on_event, stopping, temporary)
             search.run(data, run_trial or _run_trial(), pretrain or _pretrain())
-    files.write_json(
-        folder.path / "finished.json",
-        {"trials": study.num_ended, "budget": study.num_trials},
+    reason = stopping.reason() if study.num_left else None
+    folder.save_finished(
+        Finished(
+            trials=study.num_ended,
+            budget=study.num_trials,
+            stopped_by=reason or study.stopped_by,
+        )
     )
+
+
+def _goes_on(study: Study, stopping: Stopping) -> bool:
+    """Returns whether a trial is to run: one that was started, or one that may start."""
+    return study.num_open > 0 or (study.num_left > 0 and stopping.reason() is None)
 
 
 def _run_trial() -> RunTrial:
@@ -94,14 +104,14 @@ class SearchRun:
         config: SweepConfig,
         study: Study,
         on_event: OnEvent,
-        deadline: float | None,
+        stopping: Stopping,
         temporary: Path,
     ) -> None:
         self._folder = folder
         self._config = config
         self._study = study
         self._on_event = on_event
-        self._deadline = deadline
+        self._stopping = stopping
         self._temporary = temporary
         self._event_error: Exception | None = None
 
@@ -109,44 +119,54 @@ class SearchRun:
         """Pretrains the dense network and runs trials until the budget is spent."""
         slots = num_slots(self._config.resources)
         reference = ray.put(data)
-        for progress in pretrain_remotely(pretrain, self._folder, self._config, reference):
-            self._emit(Event(progress=progress))
-        trainable = tune.with_parameters(
-            TrialTrainable, folder=self._folder, data=[reference], run_trial=run_trial
-        )
-        while self._study.num_left and not self._late:
-            ended = self._study.num_ended
-            try:
-                self._fit(trainable, slots)
-            except Exception as error:
-                if self._event_error is not None:
-                    raise self._event_error from None
-                # A worker killed for memory and a full disk end Tune's whole run, not a trial.
-                self._study.recover()
-                if self._study.num_ended == ended:
-                    raise
-                cause = str(error).strip().rpartition("\n")[2]
-                log.warning("Ray Tune stopped and is started again: %s", cause)
-            else:
-                self._study.recover()
-                if self._study.num_ended == ended and not self._late:
-                    raise RuntimeError("Ray Tune ended without running a trial")
+        try:
+            for progress in pretrain_remotely(pretrain, self._folder, self._config, reference):
+                self._stopping.meter.tick(running=0)
+                self._emit(Event(progress=progress))
+            trainable = tune.with_parameters(
+                TrialTrainable, folder=self._folder, data=[reference], run_trial=run_trial
+            )
+            while _goes_on(self._study, self._stopping):
+                self._go_on(trainable, slots)
+        finally:
+            self._stopping.meter.tick(running=0)
+            self._stopping.meter.save()
+
+    def _go_on(self, trainable: type[tune.Trainable], slots: int) -> None:
+        """Runs Tune once; it may end before the budget does, but not without a trial's end."""
+        ended = self._study.num_ended
+        try:
+            self._fit(trainable, slots)
+        except Exception as error:
+            if self._event_error is not None:
+                raise self._event_error from None
+            # A worker killed for memory and a full disk end Tune's whole run, not a trial.
+            self._study.recover()
+            if self._study.num_ended == ended:
+                raise
+            cause = str(error).strip().rpartition("\n")[2]
+            log.warning("Ray Tune stopped and is started again: %s", cause)
+        else:
+            self._study.recover()
+            if self._study.num_ended == ended and _goes_on(self._study, self._stopping):
+                raise RuntimeError("Ray Tune ended without running a trial")
 
     def _emit(self, event: Event) -> None:
+        if event.result is not None:
+            self._stopping.plateau.add(event.result)
+            self._stopping.meter.save()
         try:
             self._on_event(event)
         except Exception as error:
             self._event_error = error  # Tune would hide it among its own
             raise
 
-    @property
-    def _late(self) -> bool:
-        return self._deadline is not None and time.monotonic() > self._deadline
-
     def _fit(self, trainable: type[tune.Trainable], slots: int) -> None:
         """Runs Tune once, over what is left of the budget; the study is idle afterwards."""
         resources = self._config.resources
-        searcher = StudySearcher(self._study, self._folder, slots=slots, deadline=self._deadline)
+        searcher = StudySearcher(
+            self._study, self._folder, slots=slots, stopped=self._stopping.reason
+        )
         try:
             tune.Tuner(
                 tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
@@ -157,7 +177,7 @@ class SearchRun:
                     storage_path=str(self._temporary / "tune"),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
-                    callbacks=[_Events(self._folder, self._emit)],
+                    callbacks=[_Events(self._folder, self._emit, self._stopping.meter)],
                     verbose=0,
                 ),
             ).fit()
@@ -166,16 +186,21 @@ class SearchRun:
 
 
 class _Events(tune.Callback):
-    """Turns what Tune says of its trials into events."""
+    """Turns what Tune says of its trials into events, and counts their time."""
 
-    def __init__(self, folder: SweepFolder, on_event: OnEvent) -> None:
+    def __init__(self, folder: SweepFolder, on_event: OnEvent, meter: Meter) -> None:
         self._folder = folder
         self._on_event = on_event
+        self._meter = meter
         self._specs: dict[str, TrialSpec] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns nothing: Tune pickles a copy of itself at the start, which is never read."""
         return {}
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Counts the time of the trials that run; Tune takes a step about every 0.1 s."""
+        self._meter.tick(running=sum(trial.status == Trial.RUNNING for trial in trials))
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any

@@ -56,12 +56,15 @@ def test_nothing_is_asked_for_while_all_slots_are_taken(sweep):
     assert len(folder.specs()) == 2
 
 
-def test_no_trial_starts_after_the_deadline(sweep):
+def test_a_stopped_sweep_starts_no_trial_and_ends_those_that_were_started(sweep):
     folder, study = sweep
-    searcher = StudySearcher(study, folder, slots=2, deadline=time.monotonic() - 1)
-    assert searcher.suggest("a") == Searcher.FINISHED
+    started = study.ask()
+    study.recover()
+    searcher = StudySearcher(study, folder, slots=2, stopped=lambda: "hours")
+    assert suggested(searcher, "a") == {"uid": started.uid}
+    assert suggested(searcher, "b") == Searcher.FINISHED
     searcher.close()
-    assert folder.specs() == []
+    assert folder.specs() == [started]
 
 
 def test_a_trial_whose_worker_was_lost_is_recorded_as_failed(sweep):

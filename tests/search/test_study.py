@@ -218,3 +218,12 @@ class TestPresets:
         assert spec.params["decay"] == 0.01
         assert 0.01 <= spec.params["threshold"] <= 0.1
         assert "threshold" not in spec.config["pruning"]
+
+
+def test_a_trial_that_goes_on_gets_the_resources_of_the_resumed_sweep(folder, config, toy_config):
+    spec = Study.open(folder, config).ask()
+    more = toy_config(sampler="random", budget__trials=4, resources__cpus=2.0)
+    again = Study.open(folder, more).ask()
+    assert again.uid == spec.uid
+    assert again.config["resources"]["cpus"] == 2.0
+    assert folder.specs() == [again]

@@ -18,6 +18,7 @@ from hoyer_search.errors import ConfigError, ConnectionFailed, TrialDiverged
 from hoyer_search.results import Event
 from hoyer_search.search.cluster import cluster
 from hoyer_search.search.pretraining import pretrain_remotely
+from hoyer_search.search.stopping import Stopping
 from hoyer_search.search.study import Study
 from hoyer_search.search.tuner import SearchRun, run_search
 from hoyer_search.store import SweepFolder
@@ -27,7 +28,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(autouse=True)
 def workers_find_the_toys(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
 
 
 @pytest.fixture(autouse=True)
@@ -211,8 +212,8 @@ def test_on_a_cluster_that_runs_already(toy_config, make_sweep):
             if event.result is not None:
                 raise LookupError("the listener broke")
 
-        study = Study.open(folder, config)
-        run = SearchRun(folder, config, study, refuse, None, temporary)
+        study, stopping = Study.open(folder, config), Stopping.of(folder, config, [])
+        run = SearchRun(folder, config, study, refuse, stopping, temporary)
         with pytest.raises(LookupError, match="the listener broke"):
             run.run(None, toy.run_trial, toy.pretrain)
         assert len(folder.results()) < 3

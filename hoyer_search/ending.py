@@ -1,0 +1,42 @@
+"""Why a sweep's search ended, what it had used, and how to let it go on."""
+
+from hoyer_search.config import SweepConfig
+from hoyer_search.results import Finished, Usage
+
+
+def stop_text(config: SweepConfig, finished: Finished, usage: Usage) -> str:
+    """Returns why a search ended, in words."""
+    budget, hours = config.budget, used_hours(usage)
+    match finished.stopped_by:
+        case "hours":
+            used = f"{hours['hours']:.3g} of {budget.hours:g} hours are spent"
+        case "accelerator_hours":
+            kind = "GPU" if config.resources.gpus else "core"
+            spent = hours[f"{kind.lower()}_hours"]
+            used = f"{spent:.3g} of {budget.accelerator_hours:g} {kind}-hours are spent"
+        case "flat_trials":
+            used = f"the hypervolume did not grow over the last {budget.flat_trials}"
+        case "settings":
+            used = "every setting of the space was tried"
+        case _:
+            used = "the budget of trials is spent"
+    return f"{finished.trials} of {finished.budget} trials ended; {used}"
+
+
+def more_budget(config: SweepConfig, finished: Finished) -> str | None:
+    """Returns a setting that lets a finished search go on: twice the limit that ended it.
+
+    It has the form ``budget.trials=40``; None when more budget would change nothing.
+    """
+    name = finished.stopped_by or "trials"
+    limit = getattr(config.budget, name, None)
+    return None if limit is None else f"budget.{name}={2 * limit:g}"
+
+
+def used_hours(usage: Usage) -> dict[str, float]:
+    """Returns ``hours``, ``core_hours`` and ``gpu_hours`` that a search has used."""
+    return {
+        "hours": usage.wall_seconds / 3600,
+        "core_hours": usage.core_seconds / 3600,
+        "gpu_hours": usage.gpu_seconds / 3600,
+    }

@@ -1,0 +1,91 @@
+"""Going on with a sweep that ended: more budget, and what may change."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import toys
+from test_sweep import call
+
+import hoyer_search as hs
+from hoyer_search.errors import ConfigError
+from hoyer_search.store import SweepFolder
+from hoyer_search.sweep import changed_config
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """A sweep that stopped after one trial, since its hours were spent."""
+    space = tmp_path_factory.mktemp("space") / "toy.yaml"
+    space.write_text(toys.SPACE)
+    overrides = {"budget.hours": 1e-6, "budget.trials": 2, "resources.workers": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
+        yield hs.run(
+            space, name="ended", storage=tmp_path_factory.mktemp("runs"), overrides=overrides
+        )
+
+
+def test_show_says_why_a_sweep_stopped_and_how_it_goes_on(ended, monkeypatch, capsys):
+    storage = ended.folder.parent
+    code, out, _ = call(monkeypatch, capsys, "show", "ended", "--storage", storage)
+    assert code == 0
+    assert "stopped: 0 of 2 trials ended; " in out
+    assert "of 1e-06 hours are spent" in out
+    assert f"resume ended --set budget.hours=2e-06 --storage {storage}" in out
+    _, out, _ = call(monkeypatch, capsys, "show", "ended", "--json", "--storage", storage)
+    shown = json.loads(out)
+    assert (shown["state"], shown["stopped_by"]) == ("finished", "hours")
+    assert shown["used"]["hours"] > 1e-6
+    assert shown["used"]["core_hours"] == shown["used"]["gpu_hours"] == 0.0
+
+
+def test_more_budget_lets_a_sweep_go_on_and_is_kept(ended, monkeypatch, capsys):
+    storage = ended.folder.parent
+    code, out, error = call(
+        monkeypatch, capsys, "resume", "ended", "--set", "budget={trials: 1}",
+        "--storage", storage,
+    )  # fmt: skip
+    assert code == 0, error
+    assert "stopped: 1 of 1 trials ended; the budget of trials is spent" in out
+    assert "resume ended --set budget.trials=2" in out
+    again = hs.resume("ended", storage=storage, overrides={"budget.trials": 2})
+    described = again.describe()
+    assert [t["state"] for t in described["trials"]] == ["complete"] * 2
+    assert described["stopped_by"] == "trials"
+    budget = SweepFolder(again.folder).config().budget
+    assert (budget.trials, budget.hours) == (2, None)
+
+
+@pytest.mark.parametrize("path", ["search.decay.high", "pipeline.finetune.epochs", "sampler"])
+def test_nothing_else_may_change(ended, monkeypatch, capsys, path):
+    before = (ended.folder / "sweep.yaml").read_bytes()
+    code, _, error = call(
+        monkeypatch, capsys, "resume", "ended", "--set", f"{path}=1",
+        "--storage", ended.folder.parent,
+    )  # fmt: skip
+    assert code == 2
+    assert f"--set {path}: " in error
+    assert "only budget.* and resources.* may change" in error
+    assert (ended.folder / "sweep.yaml").read_bytes() == before
+
+
+def test_a_wrong_value_is_refused_before_anything_is_written(ended, monkeypatch, capsys):
+    before = (ended.folder / "sweep.yaml").read_bytes()
+    code, _, error = call(
+        monkeypatch, capsys, "resume", "ended", "--set", "budget.trials=0",
+        "--storage", ended.folder.parent,
+    )  # fmt: skip
+    assert code == 2
+    assert "greater than or equal to 1, got 0" in error
+    assert (ended.folder / "sweep.yaml").read_bytes() == before
+
+
+def test_a_sweep_for_latency_keeps_the_resources_it_measures_on(toy_config, make_sweep):
+    folder = make_sweep(toy_config(objective__sparsity="latency_ms"))
+    with pytest.raises(ConfigError, match=r"1 CPUs and 0 GPUs; got 2 and 0"):
+        changed_config(folder, {"resources.cpus": 2.0})
+    assert changed_config(folder, {"resources.workers": 7}).resources.workers == 7
