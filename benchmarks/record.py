@@ -12,11 +12,14 @@ a larger ``--trainings`` adds to the ones there are. See ``benchmarks/recordings
 
 import argparse
 import copy
+import math
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from scipy.stats import qmc
 from torch import nn
@@ -39,9 +42,9 @@ from hoyer_search.search.simulate.recording import (
 from hoyer_search.store import SweepFolder
 from hoyer_search.trial.checkpoint import Checkpoints
 from hoyer_search.trial.curve import evaluate_curve, make_masks
+from hoyer_search.trial.prediction import Offset, TrialCurve, doublings
 from hoyer_search.trial.preflight import load_checked
 from hoyer_search.trial.pretraining import load_pretrained, pretrain
-from hoyer_search.trial.selection import predict_finetuned
 from hoyer_search.trial.training import evaluate
 from hoyer_search.trial.workbench import Workbench
 
@@ -157,12 +160,31 @@ def finetune(
     reached: dict[int, float] = {}
     finetuned: dict[int, Finetuned] = {}
     for target in targets[: len(curve)]:
-        predicted = predict_finetuned(curve, reached)
-        aim = max((i for i, p in enumerate(predicted) if p >= target), default=predicted.argmax())
+        drops = expected_drops(curve, reached, dense)
+        limit = doublings(dense.val_accuracy - target)
+        aim = max((i for i, drop in enumerate(drops) if drop <= limit), default=drops.argmin())
         index = min(set(range(len(curve))) - reached.keys(), key=lambda i: (abs(i - aim), -i))
         finetuned[index] = finetune_one(model, graph, bench, curve[index], checkpoints)
         reached[index] = finetuned[index].val_accuracy
     return [finetuned[index] for index in sorted(finetuned)]
+
+
+def expected_drops(
+    curve: list[CurvePoint], reached: dict[int, float], dense: Dense
+) -> npt.NDArray[np.float64]:
+    """Returns the drop of accuracy to expect after finetuning, in doublings, along a curve."""
+    sizes = [math.log2(dense.nonzeros / max(point.nonzeros, 1)) for point in curve]
+    known = [(sizes[i], accuracy) for i, accuracy in sorted(reached.items())]
+    raw = [(size, point.val_accuracy) for size, point in zip(sizes, curve, strict=True)]
+    drops, _ = Offset.learn([]).predict(
+        TrialCurve(
+            dense=dense.val_accuracy,
+            floors=np.empty(0),
+            raw=np.array(raw),
+            finetuned=np.array(known).reshape(-1, 2),
+        )
+    )
+    return drops
 
 
 def finetune_one(

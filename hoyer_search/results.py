@@ -122,6 +122,25 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """What the finished trials of a sweep taught, as far as choosing thresholds needs it.
+
+    Attributes:
+        line: What finetuning does beyond the guess (``trial.prediction.Offset``): intercept, and
+            slopes over the guess and over compression, in doublings of drop.
+        covariance: Of the line.
+        deviation: Standard deviation of trials from the line, in doublings of drop.
+        best: log2 of the best compression at each of ``trial.prediction.levels``, 0 where no trial
+            is so accurate.
+    """
+
+    line: list[float]
+    covariance: list[list[float]]
+    deviation: float
+    best: list[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialSpec:
     """What a worker needs to run one trial, or to go on with it.
 
@@ -132,6 +151,7 @@ class TrialSpec:
         config: The whole sweep configuration with ``params`` filled in, as plain data.
         parent: uid of the finished trial whose regularized network it starts from; None is the
             dense network.
+        knowledge: What the sweep knew when the trial was first asked for; None for nothing.
     """
 
     number: int
@@ -139,6 +159,7 @@ class TrialSpec:
     params: dict[str, Value]
     config: dict[str, Any]
     parent: str | None = None
+    knowledge: Knowledge | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

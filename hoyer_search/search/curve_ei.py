@@ -22,7 +22,8 @@ from scipy.special import ndtr
 
 from hoyer_search.search.cube import Cube
 from hoyer_search.search.gaussian_process import GaussianProcess
-from hoyer_search.search.reach import CURVE, Offset, TrialCurve, reach
+from hoyer_search.search.reach import CURVE, reach
+from hoyer_search.trial.prediction import Offset, TrialCurve
 
 Floats = npt.NDArray[np.float64]
 

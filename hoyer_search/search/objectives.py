@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from hoyer_search.config import Objective
 from hoyer_search.front import Front
 from hoyer_search.results import TrialResult
-
-ACCURACY_UNIT = 0.01
-"""Accuracy that is worth the first doubling: one percentage point."""
+from hoyer_search.trial.prediction import ACCURACY_UNIT
 
 CONSTRAINT = "floor"
 """Name of the constraint in the study: at most 0 when the loosest floor is kept."""

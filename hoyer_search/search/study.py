@@ -7,23 +7,28 @@ from collections import deque
 from datetime import datetime
 from typing import Protocol
 
+import numpy as np
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hoyer_search import spaces
 from hoyer_search.config import SweepConfig
-from hoyer_search.results import StopReason, TrialResult, TrialSpec, Value
+from hoyer_search.results import Knowledge, StopReason, TrialResult, TrialSpec, Value
 from hoyer_search.search.journal import open_journal
 from hoyer_search.search.objectives import CONSTRAINT, outcome
 from hoyer_search.search.parameters import num_settings, search_space, suggest
 from hoyer_search.search.parents import by_distance
-from hoyer_search.search.reach import CURVE, TrialCurve
+from hoyer_search.search.reach import CURVE
 from hoyer_search.search.samplers import make_sampler
 from hoyer_search.store import SweepFolder
+from hoyer_search.trial.prediction import Offset, TrialCurve, levels
 
 _IDENTITY = "hoyer_search:identity"
 _PRESET = "preset"
+
+TEACHERS = 100
+"""Trials that a new one learns from about finetuning, the latest; more would say the same."""
 
 
 class Trials(Protocol):
@@ -61,6 +66,7 @@ class Study:
         self._storage = storage
         self._space = search_space(config)
         self._relaunch: deque[TrialSpec] = deque()
+        self._taught: dict[int, TrialCurve] = {}
         self._study = optuna.create_study(
             study_name=folder.name,
             storage=storage,
@@ -197,6 +203,7 @@ class Study:
             params=params,
             config=spaces.apply_params(self._config, params).model_dump(mode="json"),
             parent=None if _PRESET in frozen.user_attrs else self._parent(params),
+            knowledge=self._knowledge(),
         )
         self._folder.add_trial(spec)
         return spec
@@ -223,6 +230,17 @@ class Study:
         changed = dataclasses.replace(spec, config=spec.config | {"resources": resources})
         self._folder.add_trial(changed)
         return changed
+
+    def _knowledge(self) -> Knowledge | None:
+        """Returns what the trials told so far teach a new one; None before the first."""
+        for trial in self._trials():
+            if CURVE in trial.user_attrs and trial.number not in self._taught:
+                self._taught[trial.number] = TrialCurve.from_json(trial.user_attrs[CURVE])
+        if not self._taught:
+            return None
+        curves = [self._taught[number] for number in sorted(self._taught)]
+        best = np.max([curve.reached(levels(curve.floors)) for curve in curves], axis=0)
+        return Offset.learn(curves[-TEACHERS:]).knowledge(best)
 
     def _uid(self, number: int) -> str:
         """Returns a trial's id: the same whenever it is asked for, unlike that of other sweeps."""

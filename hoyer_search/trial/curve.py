@@ -71,3 +71,16 @@ def evaluate_curve(
             thresholds, torch.stack(counts).tolist(), strict=True
         )
     ]
+
+
+def evaluate_point(
+    model: nn.Module, graph: ChannelGraph, bench: Workbench, threshold: float
+) -> CurvePoint:
+    """Returns the point of a network's curve at one threshold; see ``evaluate_curve``."""
+    steps = evaluate_curve(model, graph, bench, [threshold])
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            points: list[CurvePoint] = end.value
+            return points[0]

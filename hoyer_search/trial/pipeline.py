@@ -26,12 +26,12 @@ from hoyer_search.front import Front
 from hoyer_search.results import CurvePoint, Dense, Point, Progress, TrialResult, TrialSpec
 from hoyer_search.store import SweepFolder
 from hoyer_search.trial import stages
-from hoyer_search.trial.curve import evaluate_curve, make_masks
+from hoyer_search.trial.curve import evaluate_curve, evaluate_point, make_masks
 from hoyer_search.trial.export import export_point
 from hoyer_search.trial.journal import Journal
 from hoyer_search.trial.measure import Measured, measure_point
 from hoyer_search.trial.pretraining import load_pretrained
-from hoyer_search.trial.selection import next_threshold
+from hoyer_search.trial.selection import Selection
 from hoyer_search.trial.warm_start import Parent, load_parent
 from hoyer_search.trial.workbench import Workbench, to_progress
 
@@ -95,7 +95,7 @@ class _Trial:
         parent = load_parent(model, self.folder, self.spec)
         key = yield from self._regularize(model, key, parent)
         curve = yield from self._curve(model, graph, key)
-        finetuned = yield from self._finetune(dense, model, graph, curve, key)
+        finetuned, curve = yield from self._finetune(dense, model, graph, curve, key)
         points = self._measure(dense, graph, finetuned)
         self.attempt.check()
         results.save(
@@ -198,19 +198,25 @@ class _Trial:
         graph: ChannelGraph,
         curve: list[CurvePoint],
         key: str,
-    ) -> Generator[Progress, None, list[_Finetuned]]:
-        """Finetunes the thresholds that settle the operating points, one after the other."""
-        floors = list(self.config.objective.floors(dense.val_accuracy).values())
-        reached: dict[int, float] = {}
+    ) -> Generator[Progress, None, tuple[list[_Finetuned], list[CurvePoint]]]:
+        """Finetunes the thresholds that settle operating points; adds to the curve as needed."""
+        selection = Selection(
+            curve,
+            dense=dense,
+            objective=self.config.objective,
+            max_points=self.config.pipeline.finetune.max_points,
+            knowledge=self.spec.knowledge,
+        )
+
+        def evaluate(threshold: float) -> CurvePoint:
+            return evaluate_point(model, graph, self.bench, threshold)
+
         finetuned: list[_Finetuned] = []
-        while len(finetuned) < self.config.pipeline.finetune.max_points:
-            index = next_threshold(curve, reached, floors)
-            if index is None:
-                break
-            one = yield from self._finetune_one(model, graph, curve[index], len(finetuned), key)
-            reached[index] = one.val_accuracy
+        while (point := selection.next(evaluate)) is not None:
+            one = yield from self._finetune_one(model, graph, point, len(finetuned), key)
+            selection.add(point, one.val_accuracy)
             finetuned.append(one)
-        return finetuned
+        return finetuned, selection.curve
 
     def _finetune_one(
         self, model: nn.Module, graph: ChannelGraph, point: CurvePoint, number: int, key: str

@@ -1,86 +1,155 @@
-"""Which thresholds of a curve to finetune: those that settle the operating points.
+"""Which thresholds of a curve to finetune: those that settle an operating point.
 
-Finetuning raises accuracy, most where pruning cost most. The gain is predicted, the sparsest
-threshold whose predicted accuracy keeps a floor is finetuned, and what it reached corrects the
+A finetuning is worth the compression that it is expected to add to what the sweep and the trial
+have, summed over the operating points and the levels halfway between (``prediction.levels``). The
+best threshold goes first, also one between those that were evaluated; what it reached corrects the
 prediction for the next.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtr
 
-from hoyer_search.results import CurvePoint
+from hoyer_search.config import Objective
+from hoyer_search.results import CurvePoint, Dense, Knowledge
+from hoyer_search.trial.prediction import Offset, TrialCurve, doublings, floors, levels, noise
 
-# Measured on LeNet-300-100 at decays from 1e-5 to 2e-4, two to four epochs of finetuning: of the
-# accuracy that pruning alone cost, 87 to 94% came back where the pruned network still answered
-# better than by chance, less the nearer it was to that, and up to 0.6 points came on top because
-# the regularizer was gone. The trial's own results take over.
-RECOVERED_SHARE = 0.9
-RECOVERED_GAIN = 0.002
-FULLY_RECOVERING = 0.3
-"""Share of the way from chance to the unpruned accuracy from which the full share comes back."""
-_RESOLUTION = 0.0005
+Floats = npt.NDArray[np.float64]
+
+WORTHWHILE = 0.05
+"""Least expected gain, in doublings summed over the levels, that a finetuning is for."""
+
+BETWEEN = 3
+"""Thresholds considered between two neighbours of the evaluated curve."""
+
+LEAST_STEP = 0.005
+"""Doublings of compression by which a threshold differs at least from those finetuned."""
+
+REFINEMENTS = 3
+"""Most thresholds evaluated between others for one finetuning."""
 
 
-def predict_finetuned(
-    curve: Sequence[CurvePoint], finetuned: Mapping[int, float]
-) -> npt.NDArray[np.float64]:
-    """Returns the expected validation accuracy after finetuning at every point of a curve.
+class Selection:
+    """The thresholds of one trial, chosen one after the other.
 
-    The guess is of the accuracy that stays lost. What the finetuned points lost corrects it by a
-    factor, interpolated over the logarithm of the nonzeros: a network that collapsed says little
-    of a denser one that lost nothing.
+    The same curve, knowledge and accuracies give the same choices, so a trial that is run again
+    finds what it finetuned before.
 
-    Args:
-        curve: The raw curve, by rising threshold.
-        finetuned: Accuracies reached so far, by index into the curve.
+    Attributes:
+        curve: The raw curve, by rising threshold; what is evaluated in between is added.
     """
-    raw = np.array([point.val_accuracy for point in curve])
-    top = raw.max()
-    chance = raw.min() if raw.min() < 0.5 * top else 0.0
-    alive = np.clip((raw - chance) / max(FULLY_RECOVERING * (top - chance), 1e-9), 0, 1)
-    ceiling = max(top + RECOVERED_GAIN, *finetuned.values(), 0.0)
-    lost: npt.NDArray[np.float64] = (
-        (1 - RECOVERED_SHARE * alive) * (top - raw) + ceiling - top - RECOVERED_GAIN + _RESOLUTION
-    )
-    if finetuned:
-        log_size = np.log([max(point.nonzeros, 1) for point in curve])
-        known = sorted(finetuned, key=lambda i: log_size[i])
-        ratios = [(ceiling - finetuned[i] + _RESOLUTION) / lost[i] for i in known]
-        lost = lost * np.exp(np.interp(log_size, log_size[known], np.log(ratios)))
-    predicted: npt.NDArray[np.float64] = ceiling + _RESOLUTION - lost
-    for index, accuracy in finetuned.items():
-        predicted[index] = accuracy
-    return predicted
+
+    def __init__(
+        self,
+        curve: Sequence[CurvePoint],
+        *,
+        dense: Dense,
+        objective: Objective,
+        max_points: int,
+        knowledge: Knowledge | None = None,
+    ) -> None:
+        """Chooses nothing yet.
+
+        Args:
+            curve: The raw curve, by rising threshold, at least one.
+            dense: The dense network.
+            objective: Operating points, and what is made small. Sizes that a curve does not hold
+                are taken to follow those it does.
+            max_points: Most thresholds to choose.
+            knowledge: What the sweep knew when the trial started, None for nothing.
+        """
+        self.curve = list(curve)
+        self._finetuned: dict[float, float] = {}
+        self._max_points = max_points
+        self._dense, self._levels = dense, levels(floors(dense, objective))
+        self._by_nonzeros = objective.sparsity in ("nonzeros", "parameters")
+        self._offset = Offset.learn([])
+        self._best = np.zeros(len(self._levels))
+        if knowledge is not None:
+            self._offset = Offset.of(knowledge)
+            self._best = np.array(knowledge.best)
+
+    def next(self, evaluate: Callable[[float], CurvePoint]) -> CurvePoint | None:
+        """Returns the next threshold to finetune, None when no other is worth it.
+
+        One is chosen at least, so that the search learns what the trial reaches.
+
+        Args:
+            evaluate: Returns the curve's point at a threshold between others.
+        """
+        if len(self._finetuned) >= self._max_points:
+            return None
+        for left in reversed(range(REFINEMENTS + 1)):
+            threshold = self._choose(BETWEEN if left else 0)
+            if threshold is None:
+                return None
+            known = [point for point in self.curve if point.threshold == threshold]
+            if known:
+                return known[0]
+            self.curve = sorted([*self.curve, evaluate(threshold)], key=_threshold)
+        raise AssertionError("without thresholds in between, one of the curve is chosen")
+
+    def add(self, point: CurvePoint, accuracy: float) -> None:
+        """Notes what a threshold reached."""
+        self._finetuned[point.threshold] = accuracy
+
+    def _choose(self, between: int) -> float | None:
+        """Returns the best threshold, of those evaluated and some between, None for none."""
+        thresholds, raw = self._candidates(between)
+        if not len(raw):
+            return None
+        curve = TrialCurve(
+            dense=self._dense.val_accuracy,
+            floors=self._levels,
+            raw=raw,
+            finetuned=self._rows([(p, self._finetuned[p.threshold]) for p in self._settled]),
+        )
+        gains = self._gains(curve, self._best)
+        if gains.max() < WORTHWHILE:
+            if self._finetuned:
+                return None
+            gains = self._gains(curve, np.zeros_like(self._best))
+        return float(thresholds[np.argmax(gains)])
+
+    def _gains(self, curve: TrialCurve, best: Floats) -> Floats:
+        """Returns the expected gains over what there is, in doublings, along a curve."""
+        mean, std = self._offset.predict(curve)
+        limits = doublings(curve.dense - self._levels)[:, None]
+        kept = ndtr((limits - mean) / np.hypot(std, noise(limits)))
+        gain = np.maximum(curve.grid - np.maximum(best, curve.reached(self._levels))[:, None], 0.0)
+        return np.asarray(np.sum(kept * gain, axis=0))
+
+    @property
+    def _settled(self) -> list[CurvePoint]:
+        return [point for point in self.curve if point.threshold in self._finetuned]
+
+    def _candidates(self, between: int) -> tuple[Floats, Floats]:
+        """Returns thresholds, and log2 compression and raw accuracy there, shapes (n,) and (n, 2).
+
+        Without the sizes that were finetuned.
+        """
+        thresholds = np.array([point.threshold for point in self.curve])
+        raw = self._rows([(point, point.val_accuracy) for point in self.curve])
+        places = np.arange(len(raw), dtype=np.float64)
+        at = np.linspace(0, len(raw) - 1, (len(raw) - 1) * (between + 1) + 1)
+        thresholds, *columns = (np.interp(at, places, column) for column in (thresholds, *raw.T))
+        raw = np.stack(columns, axis=1)
+        settled = self._rows([(point, 0.0) for point in self._settled])[:, 0]
+        fresh = np.abs(raw[:, :1] - settled).min(axis=1, initial=np.inf) > LEAST_STEP
+        return thresholds[fresh], raw[fresh]
+
+    def _rows(self, pairs: list[tuple[CurvePoint, float]]) -> Floats:
+        """Returns log2 compressions and accuracies, shape (n, 2)."""
+        dense = self._size(self._dense)
+        rows = [(math.log2(dense / self._size(point)), accuracy) for point, accuracy in pairs]
+        return np.array(rows, dtype=np.float64).reshape(-1, 2)
+
+    def _size(self, record: CurvePoint | Dense) -> int:
+        return max(record.nonzeros if self._by_nonzeros else record.macs, 1)
 
 
-def next_threshold(
-    curve: Sequence[CurvePoint], finetuned: Mapping[int, float], floors: Sequence[float]
-) -> int | None:
-    """Returns the index of the next curve point to finetune, None when nothing is left to learn.
-
-    Floors are served strictest first, then loosest, then those between. A floor is served when
-    its predicted best threshold was finetuned and kept it; one out of reach of the whole curve is
-    passed over. When every floor is out of reach, the most accurate threshold is finetuned once,
-    so that the search learns how much is missing.
-
-    Args:
-        curve: The raw curve, by rising threshold.
-        finetuned: Accuracies reached so far, by index into the curve.
-        floors: Validation accuracies to keep.
-    """
-    predicted = predict_finetuned(curve, finetuned)
-    for floor in _by_priority(floors):
-        reached = np.flatnonzero(predicted >= floor)
-        if len(reached) and int(reached[-1]) not in finetuned:
-            return int(reached[-1])
-    if finetuned:
-        return None
-    best = np.flatnonzero(predicted == predicted.max())
-    return int(best[-1])
-
-
-def _by_priority(floors: Sequence[float]) -> list[float]:
-    strict_first = sorted(set(floors), reverse=True)
-    return [*strict_first[:1], *strict_first[:0:-1][:1], *strict_first[1:-1]]
+def _threshold(point: CurvePoint) -> float:
+    return point.threshold

@@ -17,9 +17,10 @@ from hoyer_search.config import Objective
 from hoyer_search.results import CurvePoint, Dense, Point, TrialResult
 from hoyer_search.search.objectives import CONSTRAINT, outcome
 from hoyer_search.search.parameters import suggest
-from hoyer_search.search.reach import CURVE, TrialCurve
+from hoyer_search.search.reach import CURVE
 from hoyer_search.search.samplers import make_sampler
-from hoyer_search.trial.selection import next_threshold
+from hoyer_search.trial.prediction import TrialCurve
+from hoyer_search.trial.selection import Selection
 
 OBJECTIVE = Objective(points={"A": 0.0, "B": 0.005, "C": 0.015, "D": 0.027})
 FLOORS = np.array(list(OBJECTIVE.floors(0.98).values()))
@@ -107,13 +108,10 @@ class Family:
         ]
         chosen: dict[int, float] = {}
         if threshold is not None:
-            chosen[round(threshold * (len(GRID) - 1))] = 0.0
-            chosen = {i: float(tuned[i]) for i in chosen}
-        while threshold is None and len(chosen) < MAX_POINTS:
-            index = next_threshold(curve, chosen, FLOORS.tolist())
-            if index is None:
-                break
-            chosen[index] = float(tuned[index])
+            i = round(threshold * (len(GRID) - 1))
+            chosen[i] = float(tuned[i])
+        else:
+            chosen = finetune(curve, tuned)
         points = [
             Point(
                 trial=number,
@@ -144,6 +142,17 @@ class Family:
             curve=curve if threshold is None else [],
             points=points,
         )
+
+
+def finetune(curve, tuned):
+    """Returns what a trial's choice of thresholds on the grid reached, by place on it."""
+    selection = Selection(curve, dense=DENSE, objective=OBJECTIVE, max_points=MAX_POINTS)
+    places = {point.threshold: i for i, point in enumerate(curve)}
+    chosen = {}
+    while point := selection.next(lambda t: min(curve, key=lambda p: abs(p.threshold - t))):
+        chosen[places[point.threshold]] = float(tuned[places[point.threshold]])
+        selection.add(point, chosen[places[point.threshold]])
+    return chosen
 
 
 def new_study(space, sampler, *, seed, trials):

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 
 import optuna
@@ -227,3 +228,32 @@ def test_a_trial_that_goes_on_gets_the_resources_of_the_resumed_sweep(folder, co
     assert again.uid == spec.uid
     assert again.config["resources"]["cpus"] == 2.0
     assert folder.specs() == [again]
+
+
+class TestKnowledge:
+    def test_a_trial_is_given_what_finished_ones_taught(self, folder, config):
+        study = Study.open(folder, config)
+        first = study.ask()
+        assert first.knowledge is None
+        study.tell(finish(folder, first))
+        second = study.ask()
+        assert second.knowledge is not None
+        assert max(second.knowledge.best) > 0
+        assert sorted(second.knowledge.best) == second.knowledge.best
+        assert folder.specs()[1] == second
+
+    def test_a_relaunched_trial_knows_what_it_knew(self, folder, config):
+        study = Study.open(folder, config)
+        first, second = study.ask(), study.ask()
+        study.tell(finish(folder, first))
+        again = Study.open(folder, config)
+        assert again.ask() == second
+        assert again.ask().knowledge is not None
+
+    def test_a_spec_written_before_there_was_knowledge_is_read(self, folder, config):
+        spec = Study.open(folder, config).ask()
+        path = folder.trial(spec.uid) / "spec.json"
+        old = json.loads(path.read_text())
+        del old["knowledge"]
+        path.write_text(json.dumps(old))
+        assert Study.open(folder, config).ask() == spec

@@ -1,65 +1,183 @@
 """Which thresholds are finetuned."""
 
+import dataclasses
+import math
+
 import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from hoyer_search.results import CurvePoint
-from hoyer_search.trial.selection import next_threshold, predict_finetuned
+from hoyer_search.config import Floor, Objective
+from hoyer_search.results import CurvePoint, Dense, Knowledge
+from hoyer_search.trial.prediction import Offset, doublings, levels
+from hoyer_search.trial.selection import Selection
 
-SIZES = [1000, 500, 250, 120, 60, 30]
-
-
-def curve(*accuracies):
-    return [
-        CurvePoint(threshold=i / 10, val_accuracy=a, nonzeros=n, macs=n)
-        for i, (a, n) in enumerate(zip(accuracies, SIZES, strict=True))
-    ]
-
-
-CURVE = curve(0.98, 0.98, 0.97, 0.90, 0.60, 0.10)
-
-
-def test_strictest_floor_first_then_loosest_then_between():
-    floors = [0.98, 0.96, 0.9]
-    first = next_threshold(CURVE, {}, floors)
-    second = next_threshold(CURVE, {first: 0.9801}, floors)
-    third = next_threshold(CURVE, {first: 0.9801, second: 0.92}, floors)
-    assert first < third < second
-
-
-def test_what_finetuning_reached_corrects_the_prediction():
-    before = predict_finetuned(CURVE, {})
-    assert np.all(np.diff(before) <= 0)
-    worse = predict_finetuned(CURVE, {3: before[3] - 0.02})
-    assert worse[3] == before[3] - 0.02
-    assert worse[4] < before[4] - 0.02, "what lost more loses more"
-    assert before[1] - 0.002 < worse[1] <= before[1], "what lost nothing stays"
-    better = predict_finetuned(CURVE, {3: 0.99})
-    assert better[3] == 0.99
-    assert np.all(better >= before - 1e-9)
+SIZE = 100_000
+DENSE = Dense(
+    val_accuracy=0.98,
+    test_accuracy=0.98,
+    nonzeros=SIZE,
+    macs=SIZE,
+    parameters=SIZE,
+    structure="",
+    latency_ms=1.0,
+)
+POINTS = {"A": 0.0, "B": 0.01, "C": 0.03}
+OBJECTIVE = Objective(points=POINTS)
+FLOORS = np.array([0.98, 0.97, 0.95])
 
 
-def test_a_collapsed_network_is_not_expected_to_recover():
-    assert predict_finetuned(CURVE, {})[5] < 0.2
-    # One that did not recover says little of the dense end.
-    after = predict_finetuned(CURVE, {5: 0.1})
-    assert np.allclose(after[:3], predict_finetuned(CURVE, {})[:3], atol=0.01)
+def point(compression, knee=4.0):
+    """Returns a network that loses a point of accuracy at the knee, four times more each doubling.
+
+    Its threshold is the log2 compression.
+    """
+    lost = min(0.01 * 4 ** (compression - knee), 0.88)
+    size = round(SIZE / 2**compression)
+    return CurvePoint(threshold=compression, val_accuracy=0.98 - lost, nonzeros=size, macs=size)
 
 
-def test_a_floor_out_of_reach_is_passed_over():
-    chosen = next_threshold(CURVE, {}, [1.0, 0.95])
-    assert predict_finetuned(CURVE, {})[chosen] >= 0.95
-    assert next_threshold(CURVE, {chosen: 0.95}, [1.0, 0.95]) is None
+def curve(knee=4.0):
+    return [point(c, knee) for c in np.linspace(0.0, 8.0, 33).tolist()]
 
 
-def test_when_all_floors_are_out_of_reach_the_best_is_finetuned_once():
-    chosen = next_threshold(CURVE, {}, [1.0, 0.999])
-    assert chosen == 1, "the sparsest of the most accurate"
-    assert next_threshold(CURVE, {chosen: 0.98}, [1.0, 0.999]) is None
+def tuned(compression, *, knee=5.5, top=0.983):
+    """Returns what finetuning reaches: the knee moves, and the regularizer is gone."""
+    return top - min(0.01 * 4 ** (compression - knee), 0.88)
 
 
-def test_no_threshold_is_finetuned_twice():
-    finetuned, floors = {}, [0.98, 0.975, 0.97, 0.9, 0.5]
-    while (index := next_threshold(CURVE, finetuned, floors)) is not None:
-        assert index not in finetuned
-        finetuned[index] = CURVE[index].val_accuracy + 0.002
-    assert 1 <= len(finetuned) <= len(CURVE)
+def limit(floor, **shape):
+    """Returns the log2 compression at which finetuned accuracy falls to a floor."""
+    grid = np.linspace(0.0, 8.0, 8001)
+    return float(grid[[tuned(c, **shape) >= floor for c in grid]][-1])
+
+
+def knowledge(*best):
+    """Returns what a sweep knows that has these compressions at A, B and C."""
+    held = [max(b for b, f in zip(best, FLOORS, strict=True) if f >= a) for a in LEVELS]
+    return Offset.learn([]).knowledge(np.array(held))
+
+
+LEVELS = levels(FLOORS).tolist()
+
+
+def run(raw, *, known=None, objective=OBJECTIVE, max_points=3, **shape):
+    """Returns the chosen compressions in their order, and the selection."""
+    selection = Selection(
+        raw, dense=DENSE, objective=objective, max_points=max_points, knowledge=known
+    )
+    chosen = []
+    while (one := selection.next(lambda t: point(t, 4.0))) is not None:
+        chosen.append(one.threshold)
+        selection.add(one, tuned(one.threshold, **shape))
+    return chosen, selection
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    knee=st.floats(2.0, 7.0),
+    top=st.floats(0.90, 0.99),
+    max_points=st.integers(1, 5),
+    best=st.none() | st.floats(0.0, 8.0),
+)
+def test_at_most_max_points_and_none_twice(knee, top, max_points, best):
+    known = None if best is None else knowledge(best, best, best)
+    chosen, selection = run(curve(), known=known, max_points=max_points, knee=knee, top=top)
+    assert 1 <= len(chosen) <= max_points
+    sizes = [p.nonzeros for p in selection.curve if p.threshold in chosen]
+    assert len(set(sizes)) == len(chosen)
+    assert [p.threshold for p in selection.curve] == sorted(p.threshold for p in selection.curve)
+    assert run(curve(), known=known, max_points=max_points, knee=knee, top=top)[0] == chosen
+
+
+def test_three_finetunings_come_near_what_every_floor_allows():
+    chosen, _ = run(curve())
+    for floor in FLOORS:
+        best = max((c for c in chosen if tuned(c) >= floor), default=0.0)
+        assert best > limit(floor) - 1.2
+    assert any(tuned(c) >= FLOORS[0] for c in chosen)
+
+
+def test_the_strictest_floor_is_served_when_undecided():
+    first = run(curve(), max_points=1)[0][0]
+    assert tuned(first) >= FLOORS[1]
+    assert first < limit(FLOORS[2]) - 0.5
+
+
+def test_a_threshold_between_two_of_the_curve_is_evaluated_and_chosen():
+    chosen, selection = run(curve())
+    between = [c for c in chosen if c not in {p.threshold for p in curve()}]
+    assert between
+    assert set(between) <= {p.threshold for p in selection.curve}
+    assert len(selection.curve) <= len(curve()) + 3 * len(chosen)
+
+
+def test_a_missed_floor_is_tried_again_and_denser():
+    selection = Selection(
+        curve(), dense=DENSE, objective=Objective(points={"B": 0.01}), max_points=2
+    )
+    first = selection.next(point)
+    selection.add(first, 0.965)
+    second = selection.next(point)
+    assert second.threshold < first.threshold
+
+
+def test_a_trial_that_can_improve_nothing_finetunes_once():
+    chosen, _ = run(curve(), known=knowledge(7.5, 7.5, 7.5))
+    assert len(chosen) == 1
+    assert tuned(chosen[0]) >= FLOORS[1], "and not where nothing is left of the network"
+
+
+def test_only_what_the_sweep_lacks_is_finetuned():
+    at_b = limit(FLOORS[1]) + 0.1
+    known = knowledge(limit(FLOORS[0]) + 0.3, at_b, at_b)
+    chosen, _ = run(curve(), known=known)
+    assert all(c > limit(FLOORS[1]) for c in chosen)
+    assert max(c for c in chosen if tuned(c) >= FLOORS[2]) > at_b
+
+
+def test_nothing_is_spent_on_a_hopeless_floor():
+    hopeless = Objective(points={"A": Floor(floor=0.999), "C": 0.03})
+    without = Objective(points={"C": 0.03})
+    chosen, _ = run(curve(), objective=hopeless)
+    assert all(abs(c - limit(FLOORS[2])) < 2.0 for c in chosen)
+    alone = run(curve(), objective=without)[0]
+    assert len(chosen) <= len(alone) + 1
+    far, _ = run(curve(), objective=Objective(points={"A": Floor(floor=1.0)}), top=0.97)
+    assert len(far) == 1
+
+
+def test_what_the_sweep_learned_moves_the_first_choice():
+    prior = Offset.learn([])
+    sure = np.diag([1e-4, 1e-4, 1e-4])
+    chosen = [
+        run(curve(), max_points=1, known=Offset(np.array([shift, 0.0, 0.0]), sure, 0.1).knowledge(
+            np.zeros(len(LEVELS))))[0][0]
+        for shift in (-0.6, 0.0, 0.6)
+    ]  # fmt: skip
+    assert chosen[0] > chosen[1] > chosen[2]
+    assert np.array_equal(Offset.of(prior.knowledge(np.zeros(1))).covariance, prior.covariance)
+
+
+def test_a_single_threshold_is_finetuned_once():
+    assert run([point(5.0)])[0] == [5.0]
+
+
+@pytest.mark.parametrize("sparsity", ["macs", "physical_macs", "parameters", "latency_ms"])
+def test_every_objective_has_its_measure(sparsity):
+    raw = [dataclasses.replace(p, macs=math.ceil(p.macs / 2)) for p in curve()]
+    chosen, _ = run(raw, objective=Objective(points=POINTS, sparsity=sparsity))
+    assert 1 <= len(chosen) <= 3
+
+
+def test_levels_are_the_floors_and_between():
+    assert np.allclose(LEVELS, [0.98, 0.975, 0.97, 0.96, 0.95])
+    assert levels(np.array([0.9, 0.9])).tolist() == [0.9]
+
+
+def test_knowledge_is_plain_numbers():
+    known = knowledge(1.0, 2.0, 3.0)
+    assert isinstance(known, Knowledge)
+    assert known.best == [1.0, 1.0, 2.0, 2.0, 3.0]
+    assert doublings(0.01) == 1.0

@@ -13,7 +13,7 @@ from hoyer_search.results import CurvePoint, Dense, Point, TrialResult, TrialSpe
 from hoyer_search.search.simulate.recording import Finetuned, Training
 from hoyer_search.search.simulate.surrogate import Surrogate
 from hoyer_search.search.study import Study
-from hoyer_search.trial.selection import next_threshold
+from hoyer_search.trial.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,38 +91,45 @@ class TrialReplay:
     def run(self, spec: TrialSpec) -> TrialResult:
         """Returns how a trial ends: its curve, and the thresholds that it chose to finetune."""
         searched = spec.params.get("threshold")
-        training = self._surrogate.train(
-            spec.params,
-            seed=self._config.seed,
-            thresholds=None if searched is None else [float(searched)],
-        )
+        training = self._train(spec, None if searched is None else [float(searched)])
         last = training.milestones[-1]
-        chosen = self._choose(last.curve, training)
+        selection = Selection(
+            last.curve,
+            dense=self._dense,
+            objective=self._config.objective,
+            max_points=self._config.pipeline.finetune.max_points,
+            knowledge=spec.knowledge,
+        )
+        known = {one.threshold: one for one in training.finetuned}
+
+        def evaluate(threshold: float) -> CurvePoint:
+            extra = self._train(spec, [threshold])
+            known[extra.finetuned[0].threshold] = extra.finetuned[0]
+            return extra.milestones[-1].curve[0]
+
+        chosen: list[Finetuned] = []
+        while (point := selection.next(evaluate)) is not None:
+            chosen.append(known[point.threshold])
+            selection.add(point, chosen[-1].val_accuracy)
+        chosen.sort(key=lambda one: -one.nonzeros)
+        per_threshold = last.wall_seconds / len(last.curve)
         return TrialResult(
             number=spec.number,
             uid=spec.uid,
             params=spec.params,
             state="complete",
             dense=self._dense,
-            curve=last.curve,
-            points=[to_point(spec, i, training.finetuned[c]) for i, c in enumerate(chosen)],
+            curve=selection.curve,
+            points=[to_point(spec, i, one) for i, one in enumerate(chosen)],
             wall_seconds={
                 "regularize": training.wall_seconds,
-                "curve": last.wall_seconds,
-                "finetune": sum(training.finetuned[c].wall_seconds for c in chosen),
+                "curve": per_threshold * len(selection.curve),
+                "finetune": sum(one.wall_seconds for one in chosen),
             },
         )
 
-    def _choose(self, curve: list[CurvePoint], training: Training) -> list[int]:
-        """Returns the indices into the curve that a trial finetunes, densest first."""
-        floors = list(self._config.objective.floors(self._dense.val_accuracy).values())
-        reached: dict[int, float] = {}
-        while len(reached) < self._config.pipeline.finetune.max_points:
-            index = next_threshold(curve, reached, floors)
-            if index is None:
-                break
-            reached[index] = training.finetuned[index].val_accuracy
-        return sorted(reached, key=lambda i: -curve[i].nonzeros)
+    def _train(self, spec: TrialSpec, thresholds: list[float] | None) -> Training:
+        return self._surrogate.train(spec.params, seed=self._config.seed, thresholds=thresholds)
 
 
 def to_point(spec: TrialSpec, index: int, finetuned: Finetuned) -> Point:
