@@ -10,9 +10,9 @@ from hoyer_search import models
 from hoyer_search.compression import measure
 from hoyer_search.compression.artifact import read_artifact
 from hoyer_search.compression.channels import ChannelGraph
+from hoyer_search.compression.exactness import exactness
 from hoyer_search.compression.latency import measure_latency
 from hoyer_search.compression.masks import masks_from_zeros
-from hoyer_search.compression.shrink import exactness
 from hoyer_search.config import Data
 from hoyer_search.datasets import DATASETS, Splits, load
 from hoyer_search.errors import InputError

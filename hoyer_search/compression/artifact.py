@@ -26,7 +26,8 @@ from hoyer_search.compression.schema import parse
 from hoyer_search.compression.weights import parse_tensors
 from hoyer_search.errors import ArtifactError
 
-FORMAT = 1
+FORMAT = 2  # 2: grouped and transposed convolutions are cut, layers without columns are hollow
+READABLE = (1, 2)
 WEIGHTS, ARCHITECTURE, METRICS, MANIFEST = (
     "model.safetensors", "architecture.json", "metrics.json", "manifest.json",
 )  # fmt: skip
@@ -150,10 +151,11 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, bytes]:
     path = Path(folder)
     _check_names(path)
     manifest = _parse(_Manifest, _read(path / MANIFEST, limit=LARGEST_JSON), path / MANIFEST)
-    if manifest.format != FORMAT:
+    if manifest.format not in READABLE:
         raise ArtifactError(
-            f"{path / MANIFEST}: this version reads artefacts of format {FORMAT}, got format "
-            f"{manifest.format}. Install a version of hoyer-search that knows it"
+            f"{path / MANIFEST}: this version reads artefacts of format {READABLE[0]} to "
+            f"{READABLE[-1]}, got format {manifest.format}. Install a version of hoyer-search that "
+            "knows it"
         )
     if set(manifest.files) != set(CONTENTS):
         raise ArtifactError(

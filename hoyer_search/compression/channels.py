@@ -1,22 +1,22 @@
 """The channel graph: which filters, normalisation and columns live and die together."""
 
-import graphlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from hoyer_search.compression import tracing
-from hoyer_search.compression.layers import prunable_layers
-from hoyer_search.compression.layouts import ChannelSpace, Slots
+from hoyer_search.compression.flow import Combine, Step, lasting
+from hoyer_search.compression.layers import TRANSPOSED_TYPES, num_filters, prunable_layers
+from hoyer_search.compression.layouts import Balance, Channels
+from hoyer_search.compression.walking import Walk
 from hoyer_search.errors import PluginError
 
-# Deaths travel around residual connections too. On ResNet-50 with 0.3% of its weights left, four
-# sweeps found every one.
-LOOPS = 8
+Inputs = Tensor | Sequence[Tensor]
 
 
 @contextmanager
@@ -32,136 +32,160 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-@dataclass(frozen=True, slots=True)
+def as_inputs(inputs: Inputs, model: nn.Module) -> tuple[Tensor, ...]:
+    """Returns a network's inputs as a tuple, on its device."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    return tuple(one.to(device) for one in given)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class TracedLayer:
     """A prunable layer's place in the channel graph.
 
     Attributes:
-        positions: Output positions of one example, over all calls; 0 if it is never called.
+        positions: Output positions of one example (of a transposed convolution, input positions),
+            over all calls; 0 if it is never called.
         groups: Groups of a convolution, 1 otherwise.
-        rows: Channels that its filters make, in order; empty if unknown.
-        columns: Channels that its columns read, in order; empty if unknown. Several columns of one
-            channel follow a flatten, several stretches a concatenation.
+        transposed: Whether its weight holds channels before filters.
+        rows: Channels that its filters make, in order, int64; None if unknown.
+        columns: Channels that it reads, in order, int64; None if unknown. Several columns of one
+            channel follow a flatten; a grouped convolution has those of all its groups.
     """
 
     positions: int
     groups: int = 1
-    rows: tuple[Slots, ...] = ()
-    columns: tuple[Slots, ...] = ()
+    transposed: bool = False
+    rows: Tensor | None = None
+    columns: Tensor | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ChannelGraph:
     """Channels of a network, and the layers that make and read them.
 
+    A channel is here what can only be kept or removed at once, over all layers that make, scale
+    and read it: an addition makes one of its operands' channels, a depthwise convolution one of
+    its input's and its output's.
+
     Attributes:
         layers: Every prunable layer by name, in the model's order.
-        norms: Channels that each BatchNorm scales, by name.
-        spaces: Channel spaces; empty for a network that cannot be traced.
-        order: Unpinned spaces, each after those that it depends on.
-        rounds: Sweeps over ``order`` that a propagation takes: one, or several where residual
-            connections make spaces depend on one another.
+        norms: Channels that each BatchNorm scales, int64, by name.
+        num_channels: How many channels there are; 0 for a network that cannot be traced.
+        pins: Why a channel must stay (``model input``, an unknown operation), by channel.
+        pinned: Which channels must stay, boolean of shape (num_channels,).
+        mortal: Layers and BatchNorms with a channel that need not stay.
+        flow: What the network does to its channels.
+        balances: Groups of channels of which equally many must be kept.
+        lasting: Positions by tensor where a zero would not reach every reader as zero.
+        rounds: Passes through the flow that find what dies.
         untraced: Why the network cannot be traced, or None. Its single weights can still be pruned.
     """
 
     layers: Mapping[str, TracedLayer]
-    norms: Mapping[str, tuple[Slots, ...]] = field(default_factory=dict)
-    spaces: tuple[ChannelSpace, ...] = ()
-    order: tuple[int, ...] = ()
+    norms: Mapping[str, Tensor] = field(default_factory=dict)
+    num_channels: int = 0
+    pins: Mapping[int, str] = field(default_factory=dict)
+    pinned: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    mortal: frozenset[str] = frozenset()
+    flow: tuple[Step, ...] = ()
+    balances: tuple[Balance, ...] = ()
+    lasting: Mapping[int, Tensor] = field(default_factory=dict)
     rounds: int = 1
     untraced: str | None = None
 
     @classmethod
-    def trace(cls, model: nn.Module, example_input: Tensor) -> "ChannelGraph":
+    def trace(cls, model: nn.Module, example_inputs: Inputs) -> "ChannelGraph":
         """Returns the channel graph of a network.
 
         The network is run on the example and walked by torch.fx, both in evaluation mode; its
         modes, weights and statistics stay as they are. A network that torch.fx cannot trace gives
-        a graph without spaces.
+        a graph without channels.
 
         Args:
             model: The network.
-            example_input: A batch of any size; it is moved to the network's device.
+            example_inputs: A batch of any size, or several inputs; moved to the network's device.
 
         Raises:
             PluginError: The network does not accept the example.
         """
-        device = next(model.parameters()).device
-        example = example_input.to(device)
+        inputs = as_inputs(example_inputs, model)
         with evaluating(model):
-            layers = _run(model, example)
+            layers = _run(model, inputs)
             try:
-                found = tracing.walk(model, example)
+                found = tracing.walk(model, inputs)
             except Exception as error:  # torch.fx lets through whatever forward() raises on proxies
                 reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
                 return cls(layers=layers, untraced=f"torch.fx cannot trace the network: {reason}")
-        return cls._of(layers, found, device)
+        return cls._of(layers, found)
 
     @classmethod
-    def _of(
-        cls, layers: dict[str, TracedLayer], found: tracing.Walk, device: torch.device
-    ) -> "ChannelGraph":
-        rows = found.layouts.slots(found.rows, device)
-        columns = found.layouts.slots(found.columns, device)
-        norms = found.layouts.slots(found.norms, device)
-        placed = {
-            name: TracedLayer(
-                positions=layer.positions,
-                groups=layer.groups,
-                rows=tuple(rows.get(name, ())),
-                columns=tuple(columns.get(name, ())),
-            )
-            for name, layer in layers.items()
-        }
-        spaces = tuple(found.layouts.spaces())
-        order, rounds = _ordered(spaces, placed)
+    def _of(cls, layers: dict[str, TracedLayer], walk: Walk) -> "ChannelGraph":
+        classes = walk.layouts.classes()
+
+        def placed(channels: Channels | None) -> Tensor | None:
+            return None if channels is None else torch.from_numpy(classes[channels]).to(walk.device)
+
+        flow = tuple(walk.steps)
+        pins = walk.layouts.pins(classes)
+        pinned = np.zeros(int(classes.max(initial=-1)) + 1, dtype=np.bool_)
+        pinned[list(pins)] = True
+        places = {**walk.rows, **walk.norms}
+        products = any(isinstance(step, Combine) and step.product for step in flow)
         return cls(
-            layers=placed,
-            norms={name: tuple(slots) for name, slots in norms.items()},
-            spaces=spaces,
-            order=order,
-            rounds=rounds,
+            layers={
+                name: TracedLayer(
+                    positions=layer.positions,
+                    groups=layer.groups,
+                    transposed=layer.transposed,
+                    rows=placed(walk.rows.get(name)),
+                    columns=placed(walk.columns.get(name)),
+                )
+                for name, layer in layers.items()
+            },
+            norms={n: torch.from_numpy(classes[c]).to(walk.device) for n, c in walk.norms.items()},
+            num_channels=len(pinned),
+            pins=pins,
+            pinned=torch.from_numpy(pinned).to(walk.device),
+            mortal=frozenset(n for n, c in places.items() if not pinned[classes[c]].all()),
+            flow=flow,
+            balances=walk.layouts.balances(classes),
+            lasting=lasting(flow, walk.sizes, walk.device),
+            rounds=3 if products else 1,  # a gate dies after what it multiplies
         )
 
 
-def _ordered(
-    spaces: tuple[ChannelSpace, ...], layers: Mapping[str, TracedLayer]
-) -> tuple[tuple[int, ...], int]:
-    """Returns the unpinned spaces in topological order, and how many sweeps reach the fixpoint."""
-    free = [index for index, space in enumerate(spaces) if space.pinned is None]
-    sources: dict[int, set[int]] = {index: set() for index in free}
-    for layer in layers.values():
-        for made in layer.rows:
-            if made.space in sources:
-                sources[made.space].update(s.space for s in layer.columns if s.space in sources)
-    try:
-        return tuple(graphlib.TopologicalSorter(sources).static_order()), 1
-    except graphlib.CycleError:
-        return tuple(free), min(len(free), LOOPS)
-
-
-def _run(model: nn.Module, example: Tensor) -> dict[str, TracedLayer]:
-    """Runs the network once and counts the output positions of its prunable layers."""
+def _run(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, TracedLayer]:
+    """Runs the network once and counts the positions of its prunable layers."""
     positions = dict.fromkeys(prunable_layers(model), 0)
     handles: list[RemovableHandle] = []
     for name, layer in prunable_layers(model).items():
 
-        def count(module: nn.Module, inputs: object, output: Tensor, name: str = name) -> None:
-            filters = module.get_parameter("weight").shape[0]
-            positions[name] += output.numel() // (len(example) * filters)
+        def count(
+            module: nn.Module, given: tuple[Tensor, ...], output: Tensor, name: str = name
+        ) -> None:
+            tensor, size = output, num_filters(module)
+            if isinstance(module, TRANSPOSED_TYPES):
+                tensor, size = given[0], module.in_channels
+            positions[name] += tensor.numel() // (len(inputs[0]) * size)
 
         handles.append(layer.register_forward_hook(count))
     try:
-        model(example)
+        model(*inputs)
     except Exception as error:
+        shapes = " and ".join(str(tuple(one.shape)) for one in inputs)
         raise PluginError(
-            f"the network must accept a batch of shape {tuple(example.shape)}, but it raised "
+            f"the network must accept a batch of shape {shapes}, but it raised "
             f"{type(error).__name__}: {error}. Let the model and the data agree on their shape"
         ) from error
     finally:
         for handle in handles:
             handle.remove()
     return {
-        name: TracedLayer(positions=positions[name], groups=getattr(layer, "groups", 1))
+        name: TracedLayer(
+            positions=positions[name],
+            groups=getattr(layer, "groups", 1),
+            transposed=isinstance(layer, TRANSPOSED_TYPES),
+        )
         for name, layer in prunable_layers(model).items()
     }

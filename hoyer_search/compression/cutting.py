@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hoyer_search.compression.layers import PRUNABLE_TYPES
+from hoyer_search.compression.hollow import Hollow
+from hoyer_search.compression.layers import (
+    PRUNABLE_TYPES,
+    TRANSPOSED_TYPES,
+    PrunableLayer,
+    from_blocks,
+    num_filters,
+    to_blocks,
+)
 
 _BY_ROW = ("weight", "bias", "running_mean", "running_var")
 
@@ -19,7 +27,9 @@ class Kept:
 
     Attributes:
         rows: Indices of the filters (or normalised channels) kept, rising; None keeps all.
-        columns: Indices of the input channels kept, rising; None keeps all.
+        columns: Indices of the input channels kept, rising; None keeps all. Of a grouped
+            convolution they count the channels of all groups, and groups that keep none vanish.
+            An empty list leaves a layer that reads nothing: a ``Hollow``.
     """
 
     rows: list[int] | None = None
@@ -35,24 +45,22 @@ def cut(model: nn.Module, kept: Mapping[str, Kept]) -> None:
 
     Raises:
         ValueError: A module cannot be cut so: there is none of that name, it is of another type,
-            or the indices are none, not rising, or out of range.
+            the indices are none, not rising, or out of range, or the groups of a convolution
+            would keep different numbers of channels.
     """
     for name, choice in kept.items():
         module = _module(model, name)
-        weight = module.get_parameter("weight") if hasattr(module, "weight") else None
-        for size, indices in (
-            (_num_rows(module), choice.rows),
-            (0 if weight is None or weight.ndim < 2 else weight.shape[1], choice.columns),
-        ):
-            _check(name, size, indices)
-        for kind in _BY_ROW:
-            tensor = getattr(module, kind, None)
-            if isinstance(tensor, nn.Parameter):
-                small = nn.Parameter(_pick(tensor.detach(), choice), tensor.requires_grad)
-                setattr(module, kind, small)
-            elif isinstance(tensor, Tensor):
-                setattr(module, kind, _pick(tensor, choice))
-        _rename_sizes(module)
+        _check(name, num_rows(module), choice.rows)
+        if isinstance(module, _BatchNorm):
+            _check(name, 0, choice.columns)
+            _cut_rows(module, choice.rows)
+        elif choice.columns == []:
+            _cut_rows(module, choice.rows, names=("bias",))
+            filters = num_rows(module) if choice.rows is None else len(choice.rows)
+            _replace(model, name, Hollow(module, filters))
+        else:
+            _check(name, num_columns(module), choice.columns)
+            _cut_layer(name, module, choice)
 
 
 @torch.no_grad()
@@ -67,19 +75,28 @@ def scatter(small: Mapping[str, Tensor], model: nn.Module, kept: Mapping[str, Ke
         kept: What was kept, by module name.
     """
     for name, full in model.state_dict(keep_vars=True).items():
-        module, _, kind = name.rpartition(".")
-        choice = kept.get(module, Kept()) if kind in _BY_ROW else Kept()
+        owner, _, kind = name.rpartition(".")
+        choice = kept.get(owner, Kept()) if kind in _BY_ROW else Kept()
+        module = model.get_submodule(owner)
+        if kind == "weight" and isinstance(module, PRUNABLE_TYPES):
+            wide = torch.zeros_like(_blocks(full, module))
+            if choice.columns != []:
+                value = small[name].to(full.device, full.dtype)
+                places = _places(owner, module, choice)
+                wide[places] = to_blocks(
+                    value, groups=len(places[0]), transposed=isinstance(module, TRANSPOSED_TYPES)
+                )
+            full.copy_(_unblocked(wide, full, module))
+            continue
         values = small[name].to(full.device, full.dtype)
-        for dim, indices in ((1, choice.columns), (0, choice.rows)):
-            if indices is not None and full.ndim > dim:
-                shape = list(values.shape)
-                shape[dim] = full.shape[dim]
-                wider = full.new_full(shape, 1.0 if kind == "running_var" else 0.0)
-                values = wider.index_copy_(dim, torch.tensor(indices, device=full.device), values)
-        full.copy_(values)
+        if choice.rows is not None and full.ndim:
+            full.fill_(1.0 if kind == "running_var" else 0.0)
+            full[torch.tensor(choice.rows, device=full.device)] = values
+        else:
+            full.copy_(values)
 
 
-def _module(model: nn.Module, name: str) -> nn.Module:
+def _module(model: nn.Module, name: str) -> PrunableLayer | _BatchNorm:
     try:
         module = model.get_submodule(name)
     except AttributeError as error:
@@ -89,10 +106,14 @@ def _module(model: nn.Module, name: str) -> nn.Module:
     return module
 
 
-def _num_rows(module: nn.Module) -> int:
-    if isinstance(module, _BatchNorm):
-        return module.num_features
-    return module.get_parameter("weight").shape[0]
+def num_rows(module: nn.Module) -> int:
+    """Returns the filters of a layer, or the channels of a BatchNorm."""
+    return module.num_features if isinstance(module, _BatchNorm) else num_filters(module)
+
+
+def num_columns(module: PrunableLayer) -> int:
+    """Returns the input channels of a layer, over all groups."""
+    return module.in_features if isinstance(module, nn.Linear) else module.in_channels
 
 
 def _check(name: str, size: int, indices: list[int] | None) -> None:
@@ -105,24 +126,83 @@ def _check(name: str, size: int, indices: list[int] | None) -> None:
         )
 
 
-def _pick(tensor: Tensor, choice: Kept) -> Tensor:
-    channels_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    for dim, indices in ((0, choice.rows), (1, choice.columns)):
-        if indices is not None and tensor.ndim > dim:
-            tensor = tensor.index_select(dim, torch.tensor(indices, device=tensor.device))
+def _cut_layer(name: str, module: PrunableLayer, choice: Kept) -> None:
+    weight = module.weight
+    places = _places(name, module, choice)
+    channels_last = weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
+    small = _unblocked(_blocks(weight.detach(), module)[places], weight, module).contiguous()
     if channels_last:
-        return tensor.contiguous(memory_format=torch.channels_last)
-    return tensor.clone()
+        small = small.contiguous(memory_format=torch.channels_last)
+    module.weight = nn.Parameter(small, weight.requires_grad)
+    _cut_rows(module, choice.rows, names=("bias",))
+    groups, rows, columns = (place.shape for place in places)
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = rows[1], columns[2]
+    else:
+        module.groups = groups[0]
+        module.out_channels, module.in_channels = rows[1] * groups[0], columns[2] * groups[0]
 
 
-def _rename_sizes(module: nn.Module) -> None:
+def _cut_rows(
+    module: nn.Module, rows: list[int] | None, *, names: tuple[str, ...] = _BY_ROW
+) -> None:
+    if rows is None:
+        return
+    for kind in names:
+        tensor = getattr(module, kind, None)
+        if isinstance(tensor, Tensor):
+            small = tensor.detach()[torch.tensor(rows, device=tensor.device)]
+            if isinstance(tensor, nn.Parameter):
+                small = nn.Parameter(small, tensor.requires_grad)
+            setattr(module, kind, small)
     if isinstance(module, _BatchNorm):
-        affine_or_statistics = next(
-            t for t in (module.weight, module.running_mean) if t is not None
-        )
-        module.num_features = len(affine_or_statistics)
-    elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        module.out_channels = module.weight.shape[0]
-        module.in_channels = module.weight.shape[1] * module.groups
+        module.num_features = len(rows)
+
+
+def _places(name: str, module: PrunableLayer, choice: Kept) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the indices of what is kept, to be applied to a weight's blocks.
+
+    Returns:
+        Groups, filters and channels of shapes (g, 1, 1), (g, n, 1) and (g, 1, m).
+    """
+    groups = 1 if isinstance(module, nn.Linear) else module.groups
+    device = module.weight.device
+    rows = _by_group(choice.rows, num_rows(module) // groups, groups)
+    columns = _by_group(choice.columns, num_columns(module) // groups, groups)
+    kept = [group for group in range(groups) if rows[group] or columns[group]]
+    for side in (rows, columns):
+        sizes = {len(side[group]) for group in kept}
+        if len(sizes) != 1 or 0 in sizes:
+            raise ValueError(
+                f"the groups of module {name!r} must keep equally many channels, at least one, "
+                f"got {sorted(sizes)}"
+            )
+    return (
+        torch.tensor(kept, device=device).reshape(-1, 1, 1),
+        torch.tensor([rows[group] for group in kept], device=device).unsqueeze(2),
+        torch.tensor([columns[group] for group in kept], device=device).unsqueeze(1),
+    )
+
+
+def _by_group(indices: list[int] | None, size: int, groups: int) -> list[list[int]]:
+    """Returns indices within their groups; all of them for None."""
+    if indices is None:
+        return [list(range(size))] * groups
+    parts: list[list[int]] = [[] for _ in range(groups)]
+    for index in indices:
+        parts[index // size].append(index % size)
+    return parts
+
+
+def _blocks(weight: Tensor, module: PrunableLayer) -> Tensor:
+    groups = 1 if isinstance(module, nn.Linear) else module.groups
+    return to_blocks(weight, groups=groups, transposed=isinstance(module, TRANSPOSED_TYPES))
+
+
+def _unblocked(blocks: Tensor, like: Tensor, module: PrunableLayer) -> Tensor:
+    return from_blocks(blocks, like, transposed=isinstance(module, TRANSPOSED_TYPES))
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module.train(model.training))

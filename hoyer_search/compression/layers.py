@@ -1,11 +1,20 @@
-"""Which layers of a network are prunable."""
+"""Which layers of a network are prunable, and where their weights hold filters and channels."""
 
 from typing import TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 
-PrunableLayer: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
-PRUNABLE_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+PrunableLayer: TypeAlias = (
+    nn.Linear
+    | nn.Conv1d
+    | nn.Conv2d
+    | nn.Conv3d
+    | nn.ConvTranspose1d
+    | nn.ConvTranspose2d
+    | nn.ConvTranspose3d
+)
+TRANSPOSED_TYPES = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+PRUNABLE_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED_TYPES)
 
 
 def prunable_layers(model: nn.Module) -> dict[str, PrunableLayer]:
@@ -29,3 +38,43 @@ def prunable_layers(model: nn.Module) -> dict[str, PrunableLayer]:
 def parameter_name(module: str, parameter: str) -> str:
     """Returns a parameter's full name; the root module's own name is empty."""
     return f"{module}.{parameter}" if module else parameter
+
+
+def num_filters(layer: nn.Module) -> int:
+    """Returns how many filters (outputs) a prunable layer has, whatever its weight's order."""
+    if isinstance(layer, TRANSPOSED_TYPES):
+        return layer.weight.shape[1] * layer.groups
+    return layer.get_parameter("weight").shape[0]
+
+
+def to_blocks(weight: Tensor, *, groups: int = 1, transposed: bool = False) -> Tensor:
+    r"""Returns a weight (or its mask) with filters and channels apart, by group.
+
+    Args:
+        weight: Shape (filters, channels / groups, \*kernel), or of a transposed convolution
+            (channels, filters / groups, \*kernel).
+        groups: Groups of the convolution.
+        transposed: Whether the convolution is a transposed one.
+
+    Returns:
+        Shape (groups, filters / groups, channels / groups, kernel positions); a view if possible.
+    """
+    first, second = weight.shape[:2]
+    positions = weight.shape[2:].numel()
+    blocks = weight.reshape(groups, first // groups, second, positions)
+    return blocks.transpose(1, 2) if transposed else blocks
+
+
+def from_blocks(blocks: Tensor, weight: Tensor, *, transposed: bool = False) -> Tensor:
+    """Returns what ``to_blocks`` took apart in the order of a weight.
+
+    Args:
+        blocks: Shape (groups, filters / groups, channels / groups, kernel positions or 1).
+        weight: The weight whose dimensions the result gets; those of the kernel are 1 where the
+            blocks have one position.
+        transposed: Whether the convolution is a transposed one.
+    """
+    ordered = blocks.transpose(1, 2) if transposed else blocks
+    groups, first, second, positions = ordered.shape
+    kernel = weight.shape[2:] if positions > 1 else (1,) * (weight.ndim - 2)
+    return ordered.reshape(groups * first, second, *kernel)

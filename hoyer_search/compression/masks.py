@@ -6,9 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from hoyer_search.compression.channels import ChannelGraph, TracedLayer
-from hoyer_search.compression.layers import parameter_name, prunable_layers
-from hoyer_search.compression.layouts import Slots
-from hoyer_search.compression.propagation import collect, gather, live_channels
+from hoyer_search.compression.flow import Mix, Scale
+from hoyer_search.compression.layers import (
+    from_blocks,
+    parameter_name,
+    prunable_layers,
+    to_blocks,
+)
+from hoyer_search.compression.propagation import live_rows, made, reach, read
 from hoyer_search.compression.thresholds import Granularity, Rule, surviving
 
 
@@ -88,17 +93,19 @@ class Masks(Mapping[str, Tensor]):
         Returns:
             An int64 tensor of shape (layers, 4) on the masks' device, in the graph's order.
         """
+        if not self.graph.layers:  # shrinking left nothing but biases
+            return torch.zeros((0, 4), dtype=torch.int64)
         return torch.stack(
             [_layer_counts(self.weight(n), layer) for n, layer in self.graph.layers.items()]
         )
 
 
 def _layer_counts(mask: Tensor, layer: TracedLayer) -> Tensor:
-    grouped = mask.reshape(layer.groups, mask.shape[0] // layer.groups, mask.shape[1], -1)
-    kept = grouped.sum(3, dtype=torch.float32)
+    blocks = to_blocks(mask, groups=layer.groups, transposed=layer.transposed)
+    kept = blocks.sum(3, dtype=torch.float32)
     rows, columns = (kept.sum(2) > 0).sum(1), (kept.sum(1) > 0).sum(1)
     nonzeros = kept.sum(2).long().sum()  # single precision holds the count of one row exactly
-    macs = (rows * columns).sum() * (grouped.shape[3] * layer.positions)
+    macs = (rows * columns).sum() * (blocks.shape[3] * layer.positions)
     return torch.stack([nonzeros, rows.sum(), columns.sum(), macs])
 
 
@@ -128,22 +135,60 @@ def make_masks(
     Returns:
         Masks on the network's device.
     """
-    layers = prunable_layers(model)
     alive = {
-        name: surviving(layer.weight, threshold=threshold, rule=rule, granularity=granularity)
-        for name, layer in layers.items()
+        name: surviving(
+            layer.weight,
+            threshold=threshold,
+            rule=rule,
+            granularity=granularity,
+            groups=graph.layers[name].groups,
+            transposed=graph.layers[name].transposed,
+        )
+        for name, layer in prunable_layers(model).items()
     }
-    channels = live_channels(alive, graph)
+    return propagate(model, graph, alive)
+
+
+@torch.no_grad()
+def propagate(model: nn.Module, graph: ChannelGraph, alive: Mapping[str, Tensor]) -> Masks:
+    """Returns the masks that zeros in weights amount to. Never waits for the device.
+
+    Args:
+        model: The network; its parameters' shapes and types are read only.
+        graph: Its channel graph.
+        alive: Masks of the prunable layers' weights, by layer name.
+    """
+    reached = reach(alive, graph)
+    nonzero = made(graph, reached)
+    channels = torch.ones_like(graph.pinned)
+    for _ in range(graph.rounds):
+        used = graph.pinned.clone()
+        wanted = read(graph, reached, nonzero, alive=channels, used=used)
+        channels = used
+    kept: dict[str, Tensor] = {}
+    affine: dict[str, Tensor] = {}
+    for step in graph.flow:
+        if isinstance(step, Mix):
+            rows = live_rows(step, graph, wanted, channels)
+            weights = reached[step.layer] & rows.reshape(len(reached[step.layer]), -1, 1)
+            if step.source is not None:
+                weights = weights & nonzero[step.source].reshape(len(weights), 1, -1)
+            kept[step.layer] = kept[step.layer] | weights if step.layer in kept else weights
+            _merge(affine, parameter_name(step.layer, "bias"), rows & nonzero[step.out])
+        elif isinstance(step, Scale):
+            scaled = wanted[step.out] & nonzero[step.out] & channels[graph.norms[step.norm]]
+            for kind in ("weight", "bias"):
+                _merge(affine, parameter_name(step.norm, kind), scaled)
     tensors: dict[str, Tensor] = {}
     for name, mask in alive.items():
-        traced = graph.layers[name]
-        if traced.rows:
-            mask = mask * _along(gather(channels, traced.rows), mask, dim=0)
-        if traced.columns:
-            mask = mask * _along(gather(channels, traced.columns), mask, dim=1)
+        if name in kept:
+            factor = from_blocks(
+                kept[name].unsqueeze(3), mask, transposed=graph.layers[name].transposed
+            )
+            mask = mask * factor
         tensors[parameter_name(name, "weight")] = mask
-    for name, slots in _affine_slots(model, graph).items():
-        tensors[name] = gather(channels, slots).to(model.get_parameter(name).dtype)
+    for name in _mortal(model, graph):
+        tensors[name] = affine[name].to(model.get_parameter(name).dtype)
     return Masks._trusted(tensors, graph)
 
 
@@ -151,74 +196,37 @@ def make_masks(
 def masks_from_zeros(model: nn.Module, graph: ChannelGraph) -> Masks:
     """Returns masks of what is exactly zero in a network already; nothing is propagated.
 
-    Biases and normalisation are masked only where their whole channel is zero: its filters, their
-    biases, its normalisation and the columns that read it.
+    A bias is masked only where its filter is zero too, a normalisation where its gamma and beta
+    both are.
     """
+    layers = prunable_layers(model)
     tensors = {
         parameter_name(name, "weight"): (layer.weight != 0).to(layer.weight.dtype)
-        for name, layer in prunable_layers(model).items()
+        for name, layer in layers.items()
     }
-    affine = _affine_slots(model, graph)
-    values = tensors | {name: model.get_parameter(name) for name in affine}
-    dead = dead_channels(values, graph)
-    for name, slots in affine.items():
-        tensors[name] = (~gather(dead, slots)).to(model.get_parameter(name).dtype)
+    reached = reach({name: layer.weight for name, layer in layers.items()}, graph)
+    for name in _mortal(model, graph):
+        module, _, kind = name.rpartition(".")
+        parameter = model.get_parameter(name)
+        if module in layers:
+            alive = (parameter != 0) | reached[module].any(2).flatten()
+        else:
+            other = parameter_name(module, "bias" if kind == "weight" else "weight")
+            alive = (parameter != 0) | (model.get_parameter(other) != 0)
+        tensors[name] = alive.to(parameter.dtype)
     return Masks._trusted(tensors, graph)
 
 
-def dead_channels(values: Mapping[str, Tensor], graph: ChannelGraph) -> list[Tensor]:
-    """Returns which channels of each space are zero wherever they are made, scaled and read.
+def _merge(masks: dict[str, Tensor], name: str, alive: Tensor) -> None:
+    """Keeps what any call of a module needs."""
+    masks[name] = masks[name] | alive if name in masks else alive
 
-    Such channels can be removed from the network without changing its outputs. Pinned spaces have
-    none.
 
-    Args:
-        values: Masks, or parameters, by parameter name; absent biases and norms count as zero.
-        graph: The channel graph.
-
-    Returns:
-        A boolean tensor of shape (size,) per space.
-    """
-    device = next(iter(values.values())).device
-    live = [torch.zeros(s.size, device=device) for s in graph.spaces]
-    for name, layer in graph.layers.items():
-        weight = values[parameter_name(name, "weight")] != 0
-        for slots, used in (
-            (layer.rows, weight.flatten(1).any(1)),
-            (layer.columns, weight.transpose(0, 1).flatten(1).any(1)),
-            (layer.rows, values.get(parameter_name(name, "bias"))),
-        ):
-            if used is not None:
-                _mark(slots, used, live)
-    for name, slots in graph.norms.items():
-        for kind in ("weight", "bias"):
-            if (used := values.get(parameter_name(name, kind))) is not None:
-                _mark(slots, used, live)
+def _mortal(model: nn.Module, graph: ChannelGraph) -> list[str]:
+    """Returns the biases and normalisation parameters that can die with a channel."""
     return [
-        (count == 0) & (space.pinned is None)
-        for count, space in zip(live, graph.spaces, strict=True)
+        name
+        for name, _ in model.named_parameters()
+        if name.rpartition(".")[0] in graph.mortal
+        and not (name.rpartition(".")[0] in graph.layers and name.endswith("weight"))
     ]
-
-
-def _mark(slots: tuple[Slots, ...], used: Tensor, live: list[Tensor]) -> None:
-    for space in {slot.space for slot in slots}:
-        collect(space, slots, (used != 0).float(), into=live[space])
-
-
-def _along(vector: Tensor, like: Tensor, *, dim: int) -> Tensor:
-    shape = [1] * like.ndim
-    shape[dim] = -1
-    return vector.reshape(shape)
-
-
-def _affine_slots(model: nn.Module, graph: ChannelGraph) -> dict[str, tuple[Slots, ...]]:
-    """Returns the channels of every bias and normalisation parameter that can die with one."""
-    places = {(name, "bias"): layer.rows for name, layer in graph.layers.items()}
-    for name, slots in graph.norms.items():
-        places |= {(name, "weight"): slots, (name, "bias"): slots}
-    return {
-        parameter_name(module, kind): slots
-        for (module, kind), slots in places.items()
-        if getattr(model.get_submodule(module), kind, None) is not None
-        and any(graph.spaces[slot.space].pinned is None for slot in slots)
-    }

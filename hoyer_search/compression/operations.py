@@ -20,7 +20,7 @@ KEEPING_FUNCTIONS: set[Any] = {
     functional.silu, functional.mish, functional.tanh, torch.tanh, functional.hardswish,
     functional.softsign, functional.dropout, functional.dropout1d, functional.dropout2d,
     functional.dropout3d, operator.neg, torch.abs, "relu", "relu_", "tanh", "tanh_", "abs",
-    "contiguous", "clone", "detach",
+    "contiguous", "clone", "detach", torch.clone,
 }
 # Channel by channel, but zero becomes something else.
 SHIFTING_MODULES: tuple[type[nn.Module], ...] = (
@@ -55,5 +55,9 @@ VIEWS: set[Any] = {torch.reshape, "view", "reshape"}
 
 
 ARITHMETIC: set[Any] = SUMS | PRODUCTS | QUOTIENTS
+IN_PLACE: set[Any] = {operator.iadd, operator.isub, operator.imul}
+PERMUTATIONS: set[Any] = {torch.permute, "permute"}
+CHUNKS: set[Any] = {torch.chunk, "chunk"}
+ITEMS: set[Any] = {operator.getitem}
 SIZES: set[Any] = {getattr, "size"}
 # fmt: on

@@ -1,96 +1,139 @@
-"""Which channels are dead, given which weights are.
+"""Which channels are made and which are read, given which weights are alive.
 
 A channel dies forwards when no filter that makes it has a live weight (its bias and normalisation
 then go with it: they are one structural group), and backwards when no layer reads it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from hoyer_search.compression.channels import ChannelGraph, TracedLayer
-from hoyer_search.compression.layouts import Slots
+from hoyer_search.compression.channels import ChannelGraph
+from hoyer_search.compression.flow import (
+    Combine,
+    Concat,
+    Map,
+    Mix,
+    Pick,
+    Scale,
+    Sink,
+    Source,
+    spread,
+)
+from hoyer_search.compression.layers import to_blocks
+
+Reach = Mapping[str, Tensor]
+Flags = dict[int, Tensor]
 
 
-def live_channels(weights: Mapping[str, Tensor], graph: ChannelGraph) -> list[Tensor]:
-    """Returns which channels of each space stay alive. Never waits for the device.
-
-    Deaths are propagated along the graph, forwards and backwards, until nothing changes. (Where
-    residual connections form cycles the number of sweeps is bounded; a chain of deaths longer than
-    that leaves some channels alive, which costs size and never exactness.)
+def reach(weights: Mapping[str, Tensor], graph: ChannelGraph) -> dict[str, Tensor]:
+    """Returns which channel reaches which filter of each layer.
 
     Args:
-        weights: Masks of 0 and 1 of the prunable layers' weights, shape (rows, columns, ...), by
-            layer name; all on one device.
+        weights: Weights or masks of the layers by name, in the weights' shape.
         graph: The channel graph.
 
     Returns:
-        A boolean tensor of shape (size,) per space. Pinned spaces are all alive.
+        Booleans of shape (groups, filters / groups, channels / groups) by layer.
     """
-    reach = {
-        name: (w.flatten(2).amax(2) if w.ndim > 2 else w).float()
-        for name, w in weights.items()
-        if graph.layers[name].rows
+    return {
+        name: to_blocks(weights[name] != 0, groups=layer.groups, transposed=layer.transposed).any(3)
+        for name, layer in graph.layers.items()
     }
-    device = next(iter(weights.values())).device
-    alive = [torch.ones(s.size, dtype=torch.bool, device=device) for s in graph.spaces]
-    for _ in range(graph.rounds):
-        for space in graph.order:
-            if graph.spaces[space].zero_preserving:
-                alive[space] &= _made(space, reach, graph, alive)
-        for space in reversed(graph.order):
-            alive[space] &= _read(space, reach, graph, alive)
-    return alive
 
 
-def gather(alive: list[Tensor], slots: tuple[Slots, ...]) -> Tensor:
-    """Returns per row or column whether its channel is alive, boolean, shape (n,)."""
-    parts = [alive[s.space][s.channels.to(alive[s.space].device)] for s in slots]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def made(graph: ChannelGraph, reached: Reach, *, dependence: bool = False) -> Flags:
+    """Returns which positions of each tensor are made: not zero for every input.
+
+    A filter without a live weight that reads something made makes nothing: its bias and
+    normalisation are taken to be zeroed with it, unless the zero would not arrive as one.
+
+    Args:
+        graph: The channel graph.
+        reached: What ``reach`` returns.
+        dependence: Return instead which positions depend on the network's input.
+
+    Returns:
+        Booleans of shape (n,) by tensor; nothing waits for the device.
+    """
+    flags: Flags = {}
+    for step in graph.flow:
+        match step:
+            case Source():
+                device = graph.lasting[step.out].device
+                value = torch.ones if step.varies or not dependence else torch.zeros
+                flags[step.out] = value(step.size, dtype=torch.bool, device=device)
+            case Mix():
+                weights = reached[step.layer]
+                if step.source is not None:
+                    weights = weights & flags[step.source].reshape(len(weights), 1, -1)
+                flags[step.out] = weights.any(2).flatten()
+                if step.has_bias and not dependence:
+                    flags[step.out] = flags[step.out] | graph.lasting[step.out]
+            case Scale():
+                flags[step.out] = flags[step.source]
+                if not dependence:
+                    still = graph.lasting[step.out]
+                    flags[step.out] = flags[step.out] | (still if step.affine else True)
+            case Map():
+                flags[step.out] = flags[step.source] | (not step.keeps_zero and not dependence)
+            case Combine():
+                left, right = flags[step.left], flags[step.right]
+                both = step.product and not dependence
+                flags[step.out] = left & right if both else left | right
+            case Concat():
+                flags[step.out] = torch.cat([flags[source] for source in step.sources])
+            case Pick():
+                flags[step.out] = flags[step.source][step.index]
+    return flags
 
 
-def collect(space: int, slots: tuple[Slots, ...], values: Tensor, *, into: Tensor) -> None:
-    """Adds values of rows or columns to the channels of one space that they belong to."""
-    start = 0
-    for slot in slots:
-        end = start + len(slot.channels)
-        if slot.space == space:
-            into.index_add_(0, slot.channels.to(values.device), values[start:end])
-        start = end
+def read(
+    graph: ChannelGraph, reached: Reach, nonzero: Flags, *, alive: Tensor, used: Tensor
+) -> Flags:
+    """Returns which positions of each tensor the network's outputs read.
+
+    Args:
+        graph: The channel graph.
+        reached: What ``reach`` returns.
+        nonzero: Which positions of each tensor may be other than zero.
+        alive: Which channels' filters are there, boolean of shape (channels,).
+        used: Set, in place, for channels that a layer reads and that may be other than zero. The
+            same tensor as ``alive``, of no channel at first, finds all filters that matter.
+
+    Returns:
+        Booleans of shape (n,) by tensor; nothing waits for the device.
+    """
+    flags: Flags = {tensor: torch.zeros_like(still) for tensor, still in graph.lasting.items()}
+    for step in reversed(graph.flow):
+        match step:
+            case Sink():
+                flags[step.source] = torch.ones_like(flags[step.source])
+            case Mix() if step.source is not None:
+                layer = graph.layers[step.layer]
+                rows = live_rows(step, graph, flags, alive)
+                weights = reached[step.layer]
+                wanted = (weights & rows.reshape(len(weights), -1, 1)).any(1).flatten()
+                flags[step.source] |= wanted
+                assert layer.columns is not None
+                live = wanted & nonzero[step.source]
+                spread(used, layer.columns, live)
+            case Scale() | Map():
+                flags[step.source] |= flags[step.out]
+            case Combine():
+                flags[step.left] |= flags[step.out]
+                flags[step.right] |= flags[step.out]
+            case Concat():
+                parts = torch.split(flags[step.out], [len(flags[s]) for s in step.sources])
+                for source, part in zip(step.sources, parts, strict=True):
+                    flags[source] |= part
+            case Pick():
+                spread(flags[step.source], step.index, flags[step.out])
+    return flags
 
 
-def _made(space: int, reach: dict[str, Tensor], graph: ChannelGraph, alive: list[Tensor]) -> Tensor:
-    """Returns which channels some filter with a live weight makes."""
-
-    def made(layer: TracedLayer, matrix: Tensor) -> Tensor:
-        if not layer.columns:
-            return matrix.sum(1)
-        return matrix @ gather(alive, layer.columns).float()
-
-    return _count(space, reach, graph, alive, lambda layer: layer.rows, made)
-
-
-def _read(space: int, reach: dict[str, Tensor], graph: ChannelGraph, alive: list[Tensor]) -> Tensor:
-    """Returns which channels some live weight reads."""
-
-    def read(layer: TracedLayer, matrix: Tensor) -> Tensor:
-        return gather(alive, layer.rows).float() @ matrix
-
-    return _count(space, reach, graph, alive, lambda layer: layer.columns, read)
-
-
-def _count(
-    space: int,
-    reach: dict[str, Tensor],
-    graph: ChannelGraph,
-    alive: list[Tensor],
-    side: Callable[[TracedLayer], tuple[Slots, ...]],
-    weigh: Callable[[TracedLayer, Tensor], Tensor],
-) -> Tensor:
-    total = torch.zeros(len(alive[space]), device=alive[space].device)
-    for name, matrix in reach.items():
-        layer = graph.layers[name]
-        if any(slot.space == space for slot in side(layer)):
-            collect(space, side(layer), weigh(layer, matrix), into=total)
-    return total > 0
+def live_rows(step: Mix, graph: ChannelGraph, wanted: Flags, alive: Tensor) -> Tensor:
+    """Returns which filters of a call make something that is read, boolean of shape (filters,)."""
+    rows = graph.layers[step.layer].rows
+    return wanted[step.out] if rows is None else wanted[step.out] & alive[rows]

@@ -1,5 +1,6 @@
 """Shapes of the tensors inside a traced network."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, fx
@@ -19,8 +20,10 @@ class _Recorder(fx.Interpreter):
         return result
 
 
-def tensor_shapes(traced: fx.GraphModule, example_input: Tensor) -> dict[fx.Node, tuple[int, ...]]:
+def tensor_shapes(
+    traced: fx.GraphModule, example_inputs: Sequence[Tensor]
+) -> dict[fx.Node, tuple[int, ...]]:
     """Returns the shape of every node of a traced network that is a tensor, by one real run."""
     recorder = _Recorder(traced)
-    recorder.run(example_input)
+    recorder.run(*example_inputs)
     return recorder.shapes

@@ -1,21 +1,26 @@
 """A smaller network with the outputs of the masked one."""
 
 import copy
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from hoyer_search.compression.channels import ChannelGraph, evaluating
-from hoyer_search.compression.cutting import Kept, cut
-from hoyer_search.compression.layouts import Slots
-from hoyer_search.compression.masks import Masks, dead_channels
-from hoyer_search.compression.propagation import gather
-from hoyer_search.errors import ShrinkError
+from hoyer_search.compression.channels import ChannelGraph, Inputs, as_inputs
+from hoyer_search.compression.cutting import Kept, cut, num_columns, num_rows
+from hoyer_search.compression.exactness import exactness
+from hoyer_search.compression.flow import Mix
+from hoyer_search.compression.layers import PrunableLayer
+from hoyer_search.compression.masks import Masks, masks_from_zeros
+from hoyer_search.compression.planning import Plan, check_connected, make_plan
+from hoyer_search.compression.propagation import reach
+from hoyer_search.errors import InputError, ShrinkError
 
-TOLERANCE = 1e-10
+LIVE_CONSTANT = "their zero filters make constants, by a bias or a BatchNorm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,132 +41,208 @@ class Stayed:
 
 
 @dataclass(frozen=True, slots=True)
+class Went:
+    """What one module of the network lost.
+
+    Attributes:
+        layer: Name of the module.
+        rows: Filters, or normalised channels, before and after.
+        columns: Input channels before and after; None for a normalisation.
+        hollow: Whether nothing is left of it but its bias.
+    """
+
+    layer: str
+    rows: tuple[int, int]
+    columns: tuple[int, int] | None = None
+    hollow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ShrinkReport:
-    """What shrinking kept, and which zeros it had to keep.
+    """What shrinking kept, what went, and which zeros it had to keep.
 
     Attributes:
         kept: Rows and columns kept by name, of every module that lost some.
-        stayed: Zero rows and columns that are still there.
+        went: What each of those modules lost.
+        stayed: Zero rows and columns that are still there, and channels of a live constant.
+        exactness: Largest difference of the outputs relative to the largest output, None where it
+            was not measured.
     """
 
     kept: dict[str, Kept]
+    went: list[Went]
     stayed: list[Stayed]
+    exactness: float | None = None
+
+    def __str__(self) -> str:
+        """Returns a line for each module that lost something, and for what had to stay."""
+        lines = [_went_line(one) for one in self.went] or ["nothing to remove"]
+        lines += [f"{s.layer}: {s.count} {s.side} stayed: {s.reason}" for s in self.stayed]
+        if self.exactness is not None:
+            lines.append(f"outputs differ by at most {self.exactness:.1e} of the largest")
+        return "\n".join(lines)
 
 
-def shrink(model: nn.Module, graph: ChannelGraph, masks: Masks) -> tuple[nn.Module, ShrinkReport]:
+def shrink_model(
+    model: nn.Module,
+    example_inputs: Inputs,
+    *,
+    round_to: int = 1,
+    strict: bool = False,
+) -> tuple[nn.Module, ShrinkReport]:
+    """Returns a network without the channels that exact zeros in its parameters make dead.
+
+    A channel is dead when nothing that matters reads it, or when it is zero for every input. The
+    smaller network is of the same class, and its outputs in evaluation mode are checked against the
+    given one's in double precision, on random inputs in two batch sizes.
+
+    Args:
+        model: A trained network; it is not changed.
+        example_inputs: A batch of any size, or a tuple of inputs.
+        round_to: Widths become multiples of it, for hardware, by keeping the best of the dead
+            channels.
+        strict: Whether to refuse a network in which a filter of zeros makes a constant other than
+            zero, by a bias or a BatchNorm; otherwise such a channel is kept, which is exact.
+
+    Returns:
+        The smaller network, in the same mode and on the same device, and a report.
+
+    Raises:
+        PluginError: The network does not accept the example.
+        ShrinkError: The network is cut in two, or cannot be shrunk exactly, or ``strict`` refuses.
+    """
+    graph = ChannelGraph.trace(model, example_inputs)
+    check_connected(model, graph)
+    shrunk, report = shrink(
+        model, graph, masks_from_zeros(model, graph), round_to=round_to, strict=strict
+    )
+    shapes = [tuple(one.shape[1:]) for one in as_inputs(example_inputs, model)]
+    return shrunk, replace(report, exactness=exactness(model, shrunk, *shapes))
+
+
+def shrink(
+    model: nn.Module,
+    graph: ChannelGraph,
+    masks: Masks,
+    *,
+    round_to: int = 1,
+    strict: bool = False,
+) -> tuple[nn.Module, ShrinkReport]:
     """Returns a copy of a network without its dead channels: filters, norms and columns.
 
-    A channel is removed when it is zero wherever it is made, scaled and read, which leaves the
-    outputs as they were. At least one channel of each space stays, dead or not; inputs and outputs
-    keep their shapes.
+    A channel is removed when no layer whose outputs matter reads it, or when it is zero wherever it
+    is read, which leaves the outputs as they were. A tensor keeps one channel at least; a layer
+    that reads nothing becomes a ``Hollow``. Inputs and outputs keep their shapes.
 
     Args:
         model: The network; it is not changed, and need not be masked yet.
         graph: Its channel graph.
         masks: Its zeros.
+        round_to: Widths become multiples of it, or stay full.
+        strict: Whether to refuse live constants; see ``shrink_model``.
 
     Returns:
         The smaller network, in the same mode and on the same device, and what was kept.
-    """
-    alive = [_at_least_one(~dead) for dead in dead_channels(masks, graph)]
-    kept: dict[str, Kept] = {}
-    for name, layer in graph.layers.items():
-        kept[name] = Kept(_indices(alive, layer.rows), _indices(alive, layer.columns))
-    for name, slots in graph.norms.items():
-        kept[name] = Kept(_indices(alive, slots))
-    kept = {name: choice for name, choice in kept.items() if choice != Kept()}
-    shrunk = copy.deepcopy(model)
-    masks.apply_(shrunk)
-    cut(shrunk, kept)
-    return shrunk, ShrinkReport(kept, _stayed(graph, masks, kept))
-
-
-def exactness(
-    masked: nn.Module,
-    shrunk: nn.Module,
-    input_shape: Sequence[int],
-    *,
-    tolerance: float = TOLERANCE,
-) -> float:
-    """Returns the largest difference between the outputs of a masked and a shrunk network.
-
-    Both are copied to double precision and run in evaluation mode on random inputs, in a batch of
-    one and a batch of three. The inputs are the same at every call.
-
-    Args:
-        masked: The full-size network with its zeros.
-        shrunk: The smaller network.
-        input_shape: Shape of one example.
-        tolerance: Largest difference allowed.
 
     Raises:
-        ShrinkError: They differ by more than ``tolerance``, in shape, or by a NaN.
+        ShrinkError: ``strict`` refuses a live constant; the layer that makes it is named.
     """
-    device = next(masked.parameters()).device
-    left, right = (copy.deepcopy(model).to(device).double() for model in (masked, shrunk))
-    generator = torch.Generator().manual_seed(0)
-    worst = 0.0
-    with evaluating(left), evaluating(right):
-        for batch in (1, 3):
-            inputs = torch.randn((batch, *input_shape), generator=generator, dtype=torch.float64)
-            worst = max(worst, _difference(left, right, inputs.to(device)))
-    if not worst <= tolerance:
+    if round_to < 1:
+        raise InputError(f"round_to must be at least 1, got {round_to}: 1 removes all it can")
+    shrunk = copy.deepcopy(model)
+    masks.apply_(shrunk)
+    plan = make_plan(shrunk, graph, round_to=round_to)
+    constant = _live_constants(shrunk, graph, plan)
+    if strict and constant:
         raise ShrinkError(
-            f"a shrunk network must give the masked one's outputs within {tolerance:g}, but they "
-            f"differ by {worst:g}. Report the network's forward(): an operation in it mixes "
-            "channels in a way that was not recognised"
+            f"strict shrinking refuses live constants, but {constant[0].count} filters of zeros in "
+            f"{constant[0].layer!r} make channels other than zero by a bias or a BatchNorm. Zero "
+            "those with their filters, or shrink without strict"
         )
-    return worst
+    kept = {n: choice for n, choice in _choices(graph, plan) if choice != Kept()}
+    stayed = _stayed(graph, masks, plan, kept) + constant
+    went = [_lost(shrunk, name, choice) for name, choice in kept.items()]
+    cut(shrunk, kept)
+    return shrunk, ShrinkReport(kept, went, stayed)
 
 
-def _difference(left: nn.Module, right: nn.Module, inputs: Tensor) -> float:
-    expected: Tensor = left(inputs)
-    try:
-        found: Tensor = right(inputs)
-    except RuntimeError as error:
-        raise ShrinkError(
-            f"a shrunk network must accept the masked one's inputs, but it raised: {error}. "
-            "Its forward() may hold a fixed number of channels: read it from the tensors instead"
-        ) from error
-    if expected.shape != found.shape:
-        return math.inf
-    difference = (expected - found).abs().max().item()
-    return math.inf if math.isnan(difference) else float(difference)
-
-
-def _at_least_one(alive: Tensor) -> Tensor:
-    if len(alive) and not bool(alive.any()):
-        alive = alive.clone()
-        alive[0] = True
-    return alive
-
-
-def _indices(alive: list[Tensor], slots: tuple[Slots, ...]) -> list[int] | None:
-    """Returns the indices of live rows or columns, None where all of them are."""
-    if not slots:
-        return None
-    flags = gather(alive, slots)
-    return None if bool(flags.all()) else flags.nonzero().flatten().tolist()
-
-
-def _stayed(graph: ChannelGraph, masks: Masks, kept: dict[str, Kept]) -> list[Stayed]:
-    found = []
+def _choices(graph: ChannelGraph, plan: Plan) -> Iterator[tuple[str, Kept]]:
     for name, layer in graph.layers.items():
-        mask, choice = masks.weight(name) != 0, kept.get(name, Kept())
-        rows = mask.flatten(1).any(1)
-        columns = mask.transpose(0, 1).flatten(1).any(1)
-        for side, alive, indices, slots in (
-            ("rows", rows, choice.rows, layer.rows),
-            ("columns", columns, choice.columns, layer.columns),
+        columns = [] if name in plan.hollow else _indices(plan.kept, layer.columns)
+        yield name, Kept(_indices(plan.kept, layer.rows), columns)
+    for name, channels in graph.norms.items():
+        yield name, Kept(_indices(plan.kept, channels))
+
+
+def _indices(kept: Tensor, channels: Tensor | None) -> list[int] | None:
+    """Returns the indices of kept rows or columns, None where all of them are."""
+    if channels is None or bool(kept[channels].all()):
+        return None
+    return kept[channels].nonzero().flatten().tolist()
+
+
+def _lost(model: nn.Module, name: str, choice: Kept) -> Went:
+    module = model.get_submodule(name)
+    rows = num_rows(module)
+    after = rows if choice.rows is None else len(choice.rows)
+    if isinstance(module, _BatchNorm):
+        return Went(name, (rows, after))
+    columns = num_columns(cast(PrunableLayer, module))
+    left = columns if choice.columns is None else len(choice.columns)
+    return Went(name, (rows, after), (columns, left), hollow=choice.columns == [])
+
+
+def _went_line(one: Went) -> str:
+    columns = "" if one.columns is None else f", columns {one.columns[0]} -> {one.columns[1]}"
+    hollow = ", reads nothing any more" if one.hollow else ""
+    return f"{one.layer}: rows {one.rows[0]} -> {one.rows[1]}{columns}{hollow}"
+
+
+def _stayed(graph: ChannelGraph, masks: Masks, plan: Plan, kept: dict[str, Kept]) -> list[Stayed]:
+    found = []
+    for name, reached in reach({n: masks.weight(n) for n in graph.layers}, graph).items():
+        layer, choice = graph.layers[name], kept.get(name, Kept())
+        if choice.columns == []:
+            continue
+        for side, alive, indices, channels in (
+            ("rows", reached.any(2).flatten(), choice.rows, layer.rows),
+            ("columns", reached.any(1).flatten(), choice.columns, layer.columns),
         ):
-            left = alive if indices is None else alive[indices]
-            if count := int((~left).sum()):
-                found.append(Stayed(name, side, count, _reason(graph, slots)))
+            dead = ~alive if indices is None else ~alive[indices]
+            if channels is None:
+                channels = dead.new_full((len(alive),), -1, dtype=torch.int64)
+            left = channels if indices is None else channels[indices]
+            reasons = Counter(_reason(graph, plan, c) for c in left[dead].tolist())
+            found += [Stayed(name, side, n, reason) for reason, n in reasons.items()]
     return found
 
 
-def _reason(graph: ChannelGraph, slots: tuple[Slots, ...]) -> str:
-    if not slots:
+def _reason(graph: ChannelGraph, plan: Plan, channel: int) -> str:
+    if channel < 0:
         return graph.untraced or "its channels are not followed"
-    pins = [reason for slot in slots if (reason := graph.spaces[slot.space].pinned)]
-    return pins[0] if pins else "their channels are still made or read elsewhere"
+    if channel in graph.pins:
+        return graph.pins[channel]
+    if not bool(plan.used[channel]):
+        return "it fills up a group, a width or a tensor"
+    return "their channels are still made or read elsewhere"
+
+
+def _live_constants(model: nn.Module, graph: ChannelGraph, plan: Plan) -> list[Stayed]:
+    """Returns the filters of zeros whose constants other than zero a layer reads."""
+    counts: Counter[str] = Counter()
+    origins: dict[int, str] = {}
+    for step in graph.flow:
+        if isinstance(step, Mix):
+            rows = graph.layers[step.layer].rows
+            if rows is not None:
+                for channel in rows[~plan.constants[step.out].isnan()].tolist():
+                    origins.setdefault(channel, step.layer)
+            if step.source is None:
+                continue
+            columns, values = graph.layers[step.layer].columns, plan.constants[step.source]
+            assert columns is not None
+            live = plan.used[columns] & ~values.isnan() & (values != 0)
+            for channel in set(columns[live].tolist()):
+                if channel in origins:
+                    counts[origins.pop(channel)] += 1
+    return [Stayed(n, "rows", count, LIVE_CONSTANT) for n, count in counts.items()]

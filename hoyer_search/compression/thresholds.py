@@ -7,7 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hoyer_search.compression.layers import prunable_layers
+from hoyer_search.compression.layers import (
+    PrunableLayer,
+    from_blocks,
+    prunable_layers,
+    to_blocks,
+)
 
 Rule = Literal["std_ratio", "absolute"]
 Granularity = Literal["element", "structural"]
@@ -15,19 +20,29 @@ Granularity = Literal["element", "structural"]
 DENSEST, SPARSEST = 0.99, 0.001  # share of the weights at the two ends of a grid
 
 
-def surviving(weight: Tensor, *, threshold: float, rule: Rule, granularity: Granularity) -> Tensor:
+def surviving(
+    weight: Tensor,
+    *,
+    threshold: float,
+    rule: Rule,
+    granularity: Granularity,
+    groups: int = 1,
+    transposed: bool = False,
+) -> Tensor:
     """Returns a mask of what survives a threshold in one layer. Never waits for the device.
 
     An element survives when it is not zero and ``|w| >= threshold``, or ``threshold * std(w)``
-    (of the whole layer, ddof 0) under ``std_ratio``: the authors' rule. A filter (dim 0) or channel
-    (dim 1) dies when every element of it does; surviving ones stay whole, so that the mask is the
-    outer product of the two (Section 4.3 of the paper).
+    (of the whole layer, ddof 0) under ``std_ratio``: the authors' rule. A filter or channel dies
+    when every element of it does; surviving ones stay whole, so that the mask is the outer product
+    of the two (Section 4.3 of the paper), within each group of a grouped convolution.
 
     Args:
-        weight: A layer's weight, shape (rows, columns, ...). A NaN does not survive.
+        weight: A layer's weight, as ``layers.to_blocks`` takes it. A NaN does not survive.
         threshold: At least 0, in the unit of the rule.
         rule: ``std_ratio`` or ``absolute``.
         granularity: ``element`` or ``structural``.
+        groups: Groups of the convolution.
+        transposed: Whether the convolution is a transposed one.
 
     Returns:
         Zeros and ones in the weight's shape and dtype, on its device.
@@ -39,9 +54,9 @@ def surviving(weight: Tensor, *, threshold: float, rule: Rule, granularity: Gran
     alive = (wide.abs() >= cutoff.clamp(min=smallest)).to(weight.dtype)
     if granularity == "element":
         return alive
-    matrix = alive.flatten(2).amax(2) if alive.ndim > 2 else alive
-    outer = matrix.amax(1, keepdim=True) * matrix.amax(0, keepdim=True)
-    return outer.reshape(outer.shape + (1,) * (weight.ndim - 2)).expand(weight.shape)
+    matrix = to_blocks(alive, groups=groups, transposed=transposed).amax(3, keepdim=True)
+    outer = matrix.amax(2, keepdim=True) * matrix.amax(1, keepdim=True)
+    return from_blocks(outer, weight, transposed=transposed).expand(weight.shape)
 
 
 def threshold_grid(
@@ -63,7 +78,11 @@ def threshold_grid(
         Distinct rising thresholds: ``points`` of them, or fewer where single filters are too large
         a step or magnitudes repeat; none if every weight is zero.
     """
-    magnitudes = [_magnitudes(layer.weight, rule) for layer in prunable_layers(model).values()]
+    magnitudes = [
+        part
+        for layer in prunable_layers(model).values()
+        for part in _by_group(_magnitudes(layer.weight, rule), layer)
+    ]
     count = _element_survivors if granularity == "element" else _structural_survivors
     candidates, survivors = count(magnitudes)
     if len(candidates) == 0:
@@ -86,6 +105,15 @@ def threshold_grid(
     below = torch.where(places > 0, candidates[(places - 1).clamp(min=0)], 0.0)
     middle = (below.double() + candidates[places].double()) / 2
     return sorted(set(middle.tolist()))
+
+
+def _by_group(magnitude: Tensor, layer: PrunableLayer) -> tuple[Tensor, ...]:
+    """Returns the groups of a convolution; the many of a depthwise one are taken as one."""
+    groups = getattr(layer, "groups", 1)
+    depthwise = groups > 1 and layer.weight.shape[1] == 1
+    if groups == 1 or depthwise:
+        return (magnitude,)
+    return magnitude.chunk(groups)
 
 
 def _unit(weight: Tensor, rule: Rule) -> Tensor:

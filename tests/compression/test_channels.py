@@ -7,17 +7,25 @@ from hoyer_search.compression.channels import ChannelGraph, evaluating
 from hoyer_search.errors import PluginError
 
 
-def pins(graph: ChannelGraph) -> list[str | None]:
-    return [space.pinned for space in graph.spaces]
+def rows(graph: ChannelGraph, layer: str) -> list[int]:
+    return graph.layers[layer].rows.tolist()
+
+
+def columns(graph: ChannelGraph, layer: str) -> list[int]:
+    return graph.layers[layer].columns.tolist()
+
+
+def pins(graph: ChannelGraph, channels: list[int]) -> set[str | None]:
+    return {graph.pins.get(channel) for channel in channels}
 
 
 def test_lenet_5_has_sixteen_columns_of_fc1_for_each_filter_of_conv2():
     graph = ChannelGraph.trace(*seeded("lenet_5"))
-    assert [space.size for space in graph.spaces] == [1, 20, 50, 500, 10]
-    assert pins(graph) == ["model input", None, None, None, "model output"]
-    (columns,) = graph.layers["fc1"].columns
-    assert columns.channels.tolist() == [c for c in range(50) for _ in range(16)]
-    assert columns.space == graph.layers["conv2"].rows[0].space
+    assert graph.num_channels == 1 + 20 + 50 + 500 + 10
+    assert columns(graph, "fc1") == [c for c in rows(graph, "conv2") for _ in range(16)]
+    assert pins(graph, columns(graph, "conv1")) == {"model input"}
+    assert pins(graph, rows(graph, "fc2")) == {"model output"}
+    assert len(graph.pins) == 11
     assert {name: layer.positions for name, layer in graph.layers.items()} == {
         "conv1": 576, "conv2": 64, "fc1": 1, "fc2": 1,
     }  # fmt: skip
@@ -25,41 +33,41 @@ def test_lenet_5_has_sixteen_columns_of_fc1_for_each_filter_of_conv2():
 
 def test_a_residual_addition_joins_the_filters_of_all_its_terms():
     graph = ChannelGraph.trace(*seeded("residual"))
-    space = graph.layers["stem"].rows[0].space
-    assert all(graph.layers[name].rows[0].space == space for name in ("a2", "b2"))
-    assert all(graph.layers[name].columns[0].space == space for name in ("a1", "b1", "fc"))
-    assert all(slots[0].space == space for slots in graph.norms.values())
-    assert graph.rounds > 1
+    stream = rows(graph, "stem")
+    assert all(rows(graph, name) == stream for name in ("a2", "b2"))
+    assert all(columns(graph, name) == stream for name in ("a1", "b1", "fc"))
+    assert all(channels.tolist() == stream for channels in graph.norms.values())
 
 
-def test_a_concatenation_appends_spaces():
+def test_a_concatenation_appends_channels():
     graph = ChannelGraph.trace(*seeded("concatenating"))
-    left, right = (graph.layers[name].rows[0].space for name in ("left", "right"))
-    assert [slots.space for slots in graph.norms["bn"]] == [left, right]
-    assert [(s.space, len(s.channels)) for s in graph.layers["head.1"].columns] == [
-        (left, 12), (right, 16),
-    ]  # fmt: skip
-
-
-def test_a_sigmoid_does_not_keep_zeros():
-    graph = ChannelGraph.trace(*seeded("shifting"))
-    assert not graph.spaces[graph.layers["fc1"].rows[0].space].zero_preserving
-    assert graph.spaces[graph.layers["fc2"].rows[0].space].zero_preserving
+    left, right = rows(graph, "left"), rows(graph, "right")
+    assert graph.norms["bn"].tolist() == left + right
+    assert columns(graph, "head.1") == [c for c in left + right for _ in range(4)]
 
 
 def test_what_is_not_followed_is_pinned_with_its_reason():
     graph = ChannelGraph.trace(*seeded("unknown"))
-    assert graph.spaces[graph.layers["conv1"].rows[0].space].pinned == (
-        "conv2 is a grouped convolution"
+    assert pins(graph, rows(graph, "conv1")) == {None}
+    assert pins(graph, rows(graph, "conv2")) == {"softmax is not followed"}
+    assert pins(graph, rows(graph, "conv3")) == {
+        "view with a fixed size; torch.flatten(x, 1) would do"
+    }
+    assert pins(graph, rows(graph, "fc1")) == {None}
+
+
+def test_a_depthwise_convolution_makes_the_channels_that_it_reads():
+    model = nn.Sequential(
+        nn.Conv2d(2, 3, 1), nn.Conv2d(3, 6, 3, groups=3), nn.Conv2d(6, 4, 1, groups=2)
     )
-    assert "view with a fixed size" in graph.spaces[graph.layers["conv3"].rows[0].space].pinned
-    assert "softmax is not followed" in pins(graph)
-    assert graph.spaces[graph.layers["fc1"].rows[0].space].pinned is None
+    graph = ChannelGraph.trace(model, torch.randn(1, 2, 5, 5))
+    assert rows(graph, "1") == [c for c in rows(graph, "0") for _ in range(2)]
+    assert [b.inputs.shape for b in graph.balances] == [(3, 1), (2, 3)]
 
 
 def test_an_untraceable_network_has_no_spaces_and_says_why():
     graph = ChannelGraph.trace(*seeded("untraceable"))
-    assert graph.spaces == ()
+    assert graph.num_channels == 0
     assert "control flow" in graph.untraced
     assert [layer.positions for layer in graph.layers.values()] == [1, 1]
 
@@ -83,11 +91,17 @@ class Tied(nn.Module):
         return self.fc3(torch.relu(self.fc2(torch.relu(self.fc1(x)))))
 
 
-@pytest.mark.parametrize("factory", [Twice, Tied])
-def test_shared_weights_are_pinned(factory):
-    graph = ChannelGraph.trace(factory(), torch.randn(3, 4))
-    assert graph.order == ()
-    assert "fc1 shares its weights" in pins(graph)
+def test_shared_weights_are_pinned():
+    graph = ChannelGraph.trace(Tied(), torch.randn(3, 4))
+    assert "fc1 shares its weights" in graph.pins.values()
+    assert graph.layers["fc1"].rows is None
+
+
+def test_a_layer_called_twice_joins_what_it_reads_and_makes():
+    model = nn.Sequential(nn.Linear(2, 4), Twice())
+    graph = ChannelGraph.trace(model, torch.randn(3, 2))
+    assert rows(graph, "1.fc1") == columns(graph, "1.fc1") == rows(graph, "0")
+    assert pins(graph, rows(graph, "0")) == {None}
 
 
 def test_a_layer_called_twice_counts_its_positions_twice():
@@ -107,22 +121,14 @@ class ReadsChannels(nn.Module):
 
 def test_a_network_that_reads_its_number_of_channels_keeps_them():
     graph = ChannelGraph.trace(ReadsChannels(), torch.randn(3, 4))
-    assert "forward() reads the number of channels" in pins(graph)
+    assert "forward() reads the number of channels" in graph.pins.values()
 
 
 def test_linear_layers_over_the_last_dimension_are_followed():
     model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
     graph = ChannelGraph.trace(model, torch.randn(3, 5, 4))
-    assert graph.spaces[graph.layers["0"].rows[0].space].pinned is None
+    assert pins(graph, rows(graph, "0")) == {None}
     assert graph.layers["0"].positions == 5
-
-
-def test_an_unaffine_batch_norm_does_not_keep_zeros():
-    model = nn.Sequential(
-        nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6, affine=False), nn.Linear(6, 2)
-    )
-    graph = ChannelGraph.trace(model, torch.randn(3, 4))
-    assert not graph.spaces[graph.layers["0"].rows[0].space].zero_preserving
 
 
 def test_tracing_leaves_modes_and_statistics_alone():

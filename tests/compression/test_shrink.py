@@ -9,10 +9,12 @@ from torch import nn
 
 from hoyer_search.compression.channels import ChannelGraph
 from hoyer_search.compression.cutting import Kept, cut, scatter
+from hoyer_search.compression.exactness import exactness
+from hoyer_search.compression.hollow import Hollow
 from hoyer_search.compression.layers import prunable_layers
 from hoyer_search.compression.masks import Masks, make_masks, masks_from_zeros
 from hoyer_search.compression.measure import num_parameters, physical_macs
-from hoyer_search.compression.shrink import exactness, shrink
+from hoyer_search.compression.shrink import shrink
 from hoyer_search.errors import ShrinkError
 
 EVERY = sorted(SMALL | LENETS)
@@ -46,11 +48,20 @@ def test_a_shrunk_network_equals_the_masked_one(name, seed, density, granularity
     assert exactness(model, shrunk, example.shape[1:]) <= 1e-10
     retraced = ChannelGraph.trace(shrunk, example)
     found = masks_from_zeros(shrunk, retraced)
-    assert found.nonzeros() == masks_from_zeros(model, graph).nonzeros()
+    before = masks_from_zeros(model, graph).nonzeros()
+    assert found.nonzeros() <= before
+    # Zeros inside a structural group, or a constant that a ReLU makes zero, may let more go.
+    if granularity == "element" and name != "shifting":
+        assert found.nonzeros() == before
     for layer, choice in report.kept.items():
-        weight = shrunk.get_submodule(layer).weight
+        module = shrunk.get_submodule(layer)
+        if isinstance(module, Hollow):
+            assert choice.columns == []
+            continue
+        weight = module.weight
         assert choice.rows is None or weight.shape[0] == len(choice.rows)
-        assert choice.columns is None or weight.shape[1] == len(choice.columns)
+        columns = weight.shape[1] * getattr(module, "groups", 1)
+        assert choice.columns is None or columns == len(choice.columns)
 
 
 @pytest.mark.parametrize("granularity", ["element", "structural"])
@@ -95,7 +106,7 @@ def test_what_stays_is_reported_with_its_reason():
     ]
 
 
-def test_a_vanished_space_keeps_one_channel_and_its_outputs():
+def test_layers_that_read_nothing_lose_their_weights():
     model, example = seeded("residual")
     with torch.no_grad():
         for layer in prunable_layers(model).values():
@@ -104,7 +115,10 @@ def test_a_vanished_space_keeps_one_channel_and_its_outputs():
     masks = make_masks(model, graph, threshold=0.0, rule="absolute", granularity="element")
     masks.apply_(model)
     shrunk, _ = shrink(model, graph, masks)
-    assert shrunk.fc.weight.shape == (3, 1)
+    assert all(isinstance(shrunk.get_submodule(name), Hollow) for name in graph.layers)
+    assert [name for name, _ in shrunk.named_parameters() if "weight" in name] == [
+        "bn.weight", "abn.weight",
+    ]  # fmt: skip
     assert exactness(model, shrunk, example.shape[1:]) <= 1e-10
 
 
@@ -142,7 +156,7 @@ def test_a_shrunk_network_trains_on():
 
 
 def test_the_memory_layout_of_convolutions_is_kept():
-    model, graph, masks, _ = pruned("lenet_5", 0, 0.5)
+    model, graph, masks, _ = pruned("lenet_5", 1, 0.5)
     shrunk, _ = shrink(model.to(memory_format=torch.channels_last), graph, masks)
     assert shrunk.conv2.weight.shape[0] < 50
     assert shrunk.conv2.weight.is_contiguous(memory_format=torch.channels_last)
@@ -164,9 +178,13 @@ def test_exactness_refuses_other_outputs():
     shrunk, _ = shrink(model, graph, masks)
     with torch.no_grad():
         shrunk.fc3.bias += 1e-6
-    with pytest.raises(ShrinkError, match="within 1e-10, but they differ by 1"):
+    with pytest.raises(ShrinkError, match="within 1e-09, but they differ by"):
         exactness(model, shrunk, (6,))
-    assert exactness(model, shrunk, (6,), tolerance=1e-5) == pytest.approx(1e-6, rel=0.01)
+    difference = exactness(model, shrunk, (6,), tolerance=1e-4)
+    for layer in (model, shrunk):
+        layer.fc3.weight.data *= 10  # relative to the largest output
+        layer.fc3.bias.data *= 10
+    assert exactness(model, shrunk, (6,), tolerance=1e-4) == pytest.approx(difference, rel=0.01)
     with torch.no_grad():
         shrunk.fc3.bias.fill_(torch.nan)
     with pytest.raises(ShrinkError, match="differ by inf"):

@@ -258,7 +258,7 @@ def test_weights_of_another_shape_or_name_are_refused(folder, change, message):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("manifest.json", lambda m: m.update(format=2), "of format 1, got format 2"),
+        ("manifest.json", lambda m: m.update(format=3), "of format 1 to 2, got format 3"),
         ("manifest.json", lambda m: m.pop("format"), "format: this field is missing"),
         ("manifest.json", lambda m: m["files"].pop("metrics.json"), "must list exactly"),
         (

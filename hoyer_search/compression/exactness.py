@@ -1,0 +1,94 @@
+"""Whether two networks give the same outputs."""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hoyer_search.compression.channels import evaluating
+from hoyer_search.errors import ShrinkError
+
+TOLERANCE = 1e-9
+BATCHES = (1, 3)
+
+
+def exactness(
+    masked: nn.Module,
+    shrunk: nn.Module,
+    *input_shapes: Sequence[int],
+    tolerance: float = TOLERANCE,
+) -> float:
+    """Returns the largest difference between the outputs of a masked and a shrunk network.
+
+    Both are copied to double precision and run in evaluation mode on random inputs, in a batch of
+    one and a batch of three. The inputs are the same at every call.
+
+    Args:
+        masked: The full-size network with its zeros.
+        shrunk: The smaller network.
+        input_shapes: Shape of one example, of each input.
+        tolerance: Largest difference allowed.
+
+    Returns:
+        The difference relative to the largest output of the masked network.
+
+    Raises:
+        ShrinkError: They differ by more than ``tolerance``, in shape, or by a NaN.
+    """
+    device = next(masked.parameters()).device
+    left, right = (copy.deepcopy(model).to(device).double() for model in (masked, shrunk))
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    with evaluating(left), evaluating(right):
+        for batch in BATCHES:
+            inputs = [
+                torch.randn((batch, *shape), generator=generator, dtype=torch.float64).to(device)
+                for shape in input_shapes
+            ]
+            worst = max(worst, _difference(left, right, inputs))
+    if not worst <= tolerance:
+        raise ShrinkError(
+            f"a shrunk network must give the masked one's outputs within {tolerance:g}, but they "
+            f"differ by {worst:g}. Report the network's forward(): an operation in it mixes "
+            "channels in a way that was not recognised"
+        )
+    return worst
+
+
+def _difference(left: nn.Module, right: nn.Module, inputs: Sequence[Tensor]) -> float:
+    expected = _tensors(left(*inputs))
+    try:
+        found = _tensors(right(*inputs))
+    except RuntimeError as error:
+        raise ShrinkError(
+            f"a shrunk network must accept the masked one's inputs, but it raised: {error}. "
+            "Its forward() may hold a fixed number of channels: read it from the tensors instead"
+        ) from error
+    if [one.shape for one in expected] != [one.shape for one in found]:
+        return math.inf
+    worst = 0.0
+    for one, other in zip(expected, found, strict=True):
+        largest = one.abs().max().item() if one.numel() else 0.0
+        difference = (one - other).abs().max().item() if one.numel() else 0.0
+        worst = max(worst, _relative(difference, largest))
+    return worst
+
+
+def _relative(difference: float, largest: float) -> float:
+    if math.isnan(difference) or math.isnan(largest):
+        return math.inf
+    return difference / largest if largest else difference
+
+
+def _tensors(outputs: Any) -> list[Tensor]:
+    """Returns the floating tensors in a network's output, in order."""
+    if isinstance(outputs, Tensor):
+        return [outputs.double()]
+    if isinstance(outputs, Mapping):
+        outputs = list(outputs.values())
+    if isinstance(outputs, list | tuple):
+        return [tensor for part in outputs for tensor in _tensors(part)]
+    return []
