@@ -6,12 +6,8 @@ from torch import nn
 
 from hoyer_search.compression import measure as compression
 from hoyer_search.compression.channels import ChannelGraph
-<<<<<<< HEAD
-from hoyer_search.compression.latency import measure_latency, measure_throughput
-=======
 from hoyer_search.compression.exactness import exactness
-from hoyer_search.compression.latency import measure_latency
->>>>>>> 6ba730a (compression: follow channels tensor by tensor, through grouped, depthwise and transposed convolutions)
+from hoyer_search.compression.latency import measure_latency, measure_throughput
 from hoyer_search.compression.masks import Masks, masks_from_zeros
 from hoyer_search.compression.shrink import ShrinkReport, shrink
 from hoyer_search.results import Dense, Point, TrialSpec

@@ -60,8 +60,8 @@ def test_a_shrunk_network_equals_the_masked_one(name, seed, density, granularity
             continue
         weight = module.weight
         assert choice.rows is None or weight.shape[0] == len(choice.rows)
-        columns = weight.shape[1] * getattr(module, "groups", 1)
-        assert choice.columns is None or columns == len(choice.columns)
+        groups = getattr(module, "groups", 1)
+        assert choice.columns is None or weight.shape[1] * groups == len(choice.columns)
 
 
 @pytest.mark.parametrize("granularity", ["element", "structural"])
