@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from rich.table import Table
 from hoyer_search import __version__, spaces
 from hoyer_search.client import DEFAULT_STORAGE
 from hoyer_search.config import SweepConfig
-from hoyer_search.display import Display, clock, points_table
+from hoyer_search.confirmation import confirmations, confirmed_by_point, verdict
+from hoyer_search.display import Display, clock, confirmations_table, points_table
 from hoyer_search.ending import more_budget, stop_text
 from hoyer_search.errors import HoyerSearchError, InputError
 from hoyer_search.front import Front
@@ -115,11 +116,12 @@ def resume(
 ) -> None:
     """Go on with a sweep: one that was interrupted, or one that is given more budget.
 
-    Of its configuration budget.* and resources.* may change; they stay changed.
+    Of its configuration budget.*, resources.* and confirm may change; they stay changed.
 
     \b
     hoyer-search resume quickstart-20261122-101500
     hoyer-search resume quickstart-20261122-101500 --set budget.trials=40
+    hoyer-search resume quickstart-20261122-101500 --set confirm=3
     """
     from hoyer_search import sweep
 
@@ -383,8 +385,12 @@ def _print_sweep(name: str, storage: Path) -> None:
             f"val {dense.val_accuracy:.2%}, test {dense.test_accuracy:.2%}"
         )
         if front.points:
-            _out.print(_front_table(front, {r.uid: r.parent for r in ended if r.parent}))
+            found = confirmations(front, folder.retrainings(), wanted=folder.config().confirm)
+            parents = {r.uid: r.parent for r in ended if r.parent}
+            _out.print(_front_table(front, parents, confirmed_by_point(found.values())))
             _out.print(points_table(front))
+            if found:
+                _out.print(confirmations_table(found))
     lost = {spec.uid: spec.parent for spec in folder.specs() if spec.parent is not None}
     for result in ended:
         if result.state == "complete" and result.uid in lost and result.parent is None:
@@ -409,12 +415,20 @@ def _print_stop(folder: SweepFolder, finished: Finished) -> None:
         _say(f"go on:   {command}")
 
 
-def _front_table(front: Front, parents: dict[str, str]) -> Table:
-    """Returns the front as a table; ``parents`` names the trial that a trial started from."""
+def _front_table(
+    front: Front, parents: Mapping[str, str], confirmed: Mapping[str, bool | None]
+) -> Table:
+    """Returns the front as a table.
+
+    Args:
+        front: The front.
+        parents: By uid, the trial that a trial started from.
+        confirmed: By name, whether a winner was confirmed by retrainings.
+    """
     table = Table(title="Pareto front", title_justify="left", box=None, pad_edge=False)
     for column in ("val", "test", "nonzeros", "MACs", "smaller", "trial"):
         table.add_column(column, justify="right")
-    for column in ("structure", "parameters"):
+    for column in ("structure", *(["confirmed"] if confirmed else []), "parameters"):
         table.add_column(column)
     for p in front.points:
         params = ", ".join(f"{k}={_format(k, v)}" for k, v in p.params.items())
@@ -426,6 +440,7 @@ def _front_table(front: Front, parents: dict[str, str]) -> Table:
             f"{front.compression(p):.1f}x",
             f"{p.trial} from {parents[p.uid]}" if p.uid in parents else str(p.trial),
             p.structure,
+            *([verdict(confirmed[p.name]) if p.name in confirmed else ""] if confirmed else []),
             params,
         )
     return table

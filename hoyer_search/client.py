@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hoyer_search import files, results
+from hoyer_search.confirmation import Confirmation, confirmations, confirmed_by_point
 from hoyer_search.ending import used_hours
 from hoyer_search.errors import InputError, StorageError, unknown_name
 from hoyer_search.front import Front
-from hoyer_search.results import Point
+from hoyer_search.results import Point, TrialResult, TrialSpec
 from hoyer_search.store import SweepFolder
 
 if TYPE_CHECKING:
@@ -113,8 +114,9 @@ class Sweep:
     def front(self) -> "pyarrow.Table":
         """Returns the Pareto front by falling accuracy, a row a point.
 
-        The columns are those of ``POINT_KEYS`` and ``compression``; it is empty while no trial
-        has ended.
+        The columns are those of ``POINT_KEYS``, ``compression`` and ``confirmed``: whether a
+        winner keeps its floor on average when it is trained again; null where that is not known.
+        It is empty while no trial has ended.
         """
         import pyarrow
 
@@ -122,7 +124,20 @@ class Sweep:
         rows = [] if front is None else front.points
         table: dict[str, list[Any]] = {k: [getattr(p, k) for p in rows] for k in POINT_KEYS}
         table["compression"] = [front.compression(p) for p in rows] if front else []
+        confirmed = confirmed_by_point(self.confirmations().values())
+        table["confirmed"] = pyarrow.array([confirmed.get(p.name) for p in rows], pyarrow.bool_())
         return pyarrow.table(table)
+
+    def confirmations(self) -> dict[str, Confirmation]:
+        """Returns what became of the winners when they were trained again, by operating point.
+
+        It is empty unless the sweep has ``confirm``, and while no trial keeps a floor.
+        """
+        front = self._folder.front()
+        if front is None:
+            return {}
+        wanted = self._folder.config().confirm
+        return confirmations(front, self._folder.retrainings(), wanted=wanted)
 
     def trials(self) -> "pyarrow.Table":
         """Returns all trials by number: ``number, uid, state``, parameters, ``wall_seconds``."""
@@ -178,23 +193,13 @@ class Sweep:
 
     def describe(self) -> dict[str, Any]:
         """Returns the whole sweep as plain data: what ``hoyer-search show --json`` prints."""
-        front, ended = self._folder.front(), {r.uid: r for r in self._folder.results()}
+        front = self._folder.front()
+        ended = {r.uid: r for r in [*self._folder.results(), *self._folder.retrainings()]}
         state, finished = self.state, self._folder.finished()
         unfinished = "running" if state == "running" else "interrupted"
-        trials = []
-        for spec in self._folder.specs():
-            result = ended.get(spec.uid)
-            trials.append(
-                {
-                    "number": spec.number,
-                    "uid": spec.uid,
-                    "state": result.state if result else unfinished,
-                    "params": spec.params,
-                    "parent": results.parent(spec, result),
-                    "wall_seconds": sum(result.wall_seconds.values()) if result else None,
-                    "error": result.error if result else None,
-                }
-            )
+        found = self.confirmations()
+        confirmed = confirmed_by_point(found.values())
+        points = {} if front is None else front.operating_points
         return {
             "sweep": self.name,
             "state": state,
@@ -202,13 +207,23 @@ class Sweep:
             "used": used_hours(self._folder.usage()),
             "protocol": self._folder.config().protocol,
             "dense": None if front is None else results.to_json(front.dense),
-            "trials": trials,
-            "front": [] if front is None else [_plain(front, p) for p in front.points],
-            "points": {}
+            "trials": [
+                _trial(spec, ended.get(spec.uid), unfinished) for spec in self._folder.specs()
+            ],
+            "retrainings": [
+                _trial(spec, ended.get(spec.uid), unfinished) | {"retrains": spec.number}
+                for spec in self._folder.retraining_specs()
+            ],
+            "front": []
             if front is None
-            else {
-                name: None if p is None else _plain(front, p) | {"floor": front.floors[name]}
-                for name, p in front.operating_points.items()
+            else [_plain(front, p) | {"confirmed": confirmed.get(p.name)} for p in front.points],
+            "points": {
+                name: None
+                if point is None or front is None
+                else _plain(front, point)
+                | {"floor": front.floors[name]}
+                | {"confirmation": found[name].describe() if name in found else None}
+                for name, point in points.items()
             },
         }
 
@@ -233,6 +248,18 @@ def open_sweep(name: str, *, storage: str | os.PathLike[str] = DEFAULT_STORAGE) 
         StorageError: There is no such sweep.
     """
     return Sweep(SweepFolder.open(Path(storage), name))
+
+
+def _trial(spec: TrialSpec, result: TrialResult | None, unfinished: str) -> dict[str, Any]:
+    return {
+        "number": spec.number,
+        "uid": spec.uid,
+        "state": result.state if result else unfinished,
+        "params": spec.params,
+        "parent": results.parent(spec, result),
+        "wall_seconds": sum(result.wall_seconds.values()) if result else None,
+        "error": result.error if result else None,
+    }
 
 
 def _plain(front: Front, point: Point) -> dict[str, Any]:

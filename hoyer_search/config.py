@@ -268,6 +268,9 @@ class SweepConfig(Section):
     resources: Resources = Resources()
     presets: list[dict[str, Value]] = []
     """Settings tried first, by parameter name."""
+    confirm: int = Field(default=0, ge=0, le=100)
+    """How often the winner of each operating point is retrained with other seeds, once the budget
+    is spent and on top of it, to see whether it keeps its floor on average."""
     protocol: Literal["honest", "paper"] = "honest"
     """``paper`` selects on the test set, as the paper did, and marks every result so made."""
     seed: int = Field(default=0, ge=0, lt=2**31)

@@ -1,13 +1,14 @@
 """What a terminal shows while a sweep runs: trials, the front so far, the time left."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hoyer_search.confirmation import Confirmation, spread_text, verdict
 from hoyer_search.front import Front
 from hoyer_search.results import Event, Progress, TrialResult, TrialSpec
 
@@ -50,7 +51,7 @@ class Display:
             spec, _, start = self._running.get(event.spec.uid, (event.spec, None, time.monotonic()))
             self._running[spec.uid] = (spec, event.progress, start)
             if event.progress is None:
-                self._line(f"trial {spec.number:>3} started: {_params(spec)}")
+                self._line(f"{_name(spec)} started: {_params(spec)}")
 
     def _on_pretraining(self, progress: Progress | None) -> None:
         self._pretraining = progress
@@ -59,6 +60,10 @@ class Display:
 
     def _on_end(self, spec: TrialSpec, result: TrialResult) -> None:
         _, _, start = self._running.pop(spec.uid, (spec, None, time.monotonic()))
+        if spec.retrains is not None:
+            reached = ", ".join(f"{p.val_accuracy:.2%}" for p in result.points) or result.state
+            self._line(f"{_name(spec)} ended: {reached}")
+            return
         self._durations.append(time.monotonic() - start)
         self._ended += 1
         self._failed += result.state == "failed"
@@ -72,7 +77,7 @@ class Display:
         else:
             outcome = result.state
         count = f"{self._ended}/{self._trials}{self._time_left()}"
-        self._line(f"trial {spec.number:>3} ended ({count}): {outcome}")
+        self._line(f"{_name(spec)} ended ({count}): {outcome}")
 
     def _line(self, text: str) -> None:
         if not self._console.is_terminal:
@@ -107,7 +112,12 @@ class Display:
             table.add_column(column)
         for spec, progress, start in self._running.values():
             stage = "starting" if progress is None else _stage(progress)
-            row = (str(spec.number), _params(spec), stage, clock(time.monotonic() - start))
+            row = (
+                _name(spec).removeprefix("trial").strip(),
+                _params(spec),
+                stage,
+                clock(time.monotonic() - start),
+            )
             table.add_row(*row)
         return table
 
@@ -138,6 +148,30 @@ def points_table(front: Front, *, title: str = "operating points") -> Table:
             f"{point.threshold:.4g}",
         )
     return table
+
+
+def confirmations_table(found: Mapping[str, Confirmation]) -> Table:
+    """Returns how the operating points' winners did when they were trained again, as a table."""
+    wanted = max(one.wanted for one in found.values())
+    title = f"winners trained again, {wanted} times each: mean ± deviation (least to most)"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in ("point", "confirmed", "floor", "val", "test", "nonzeros", "MACs", "ended"):
+        table.add_column(column, justify="left" if column in ("point", "confirmed") else "right")
+    for name, one in found.items():
+        spreads = [
+            spread_text(spread, percent=measure.endswith("accuracy"))
+            for measure, spread in one.spreads.items()
+        ]
+        ended = f"{len(one.points)}" + (f", {one.failed} failed" if one.failed else "")
+        cells = spreads or ["-"] * 4
+        table.add_row(name, verdict(one.confirmed), f"{one.floor:.2%}", *cells, ended)
+    return table
+
+
+def _name(spec: TrialSpec) -> str:
+    if spec.retrains is None:
+        return f"trial {spec.number:>3}"
+    return f"trial {spec.number:>3} again ({spec.retrains.repeat})"
 
 
 def _params(spec: TrialSpec) -> str:

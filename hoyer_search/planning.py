@@ -72,7 +72,8 @@ def _hours(bench: Workbench, workers: int) -> dict[str, float]:
     points = pipeline.finetune.max_points if curve else 1
     rest = points * finetune + (pipeline.curve.points if curve else 1) * evaluation
     trial, waves = regularize + rest, math.ceil(trials / workers)
-    total = pretrain + waves * trial
+    winners = bench.config.confirm * len(bench.config.objective.points)
+    total = pretrain + (waves + math.ceil(winners / workers)) * trial
     if bench.config.warm_start == "path":
         dense_waves = min(waves, math.ceil(max(1, len(bench.config.presets)) / workers))
         warm = pipeline.regularize.starting(warm=True).epochs / max(1, pipeline.regularize.epochs)

@@ -141,6 +141,23 @@ class Knowledge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retraining:
+    """What makes a trial a retraining of a winner, which shows whether the winner was luck.
+
+    Attributes:
+        uid: The winner's trial.
+        repeat: Which retraining of it, from 1.
+        seed: Seed of the order of examples, in place of the sweep's.
+        thresholds: Thresholds of the winner's points that are pruned and finetuned again, rising.
+    """
+
+    uid: str
+    repeat: int
+    seed: int
+    thresholds: list[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialSpec:
     """What a worker needs to run one trial, or to go on with it.
 
@@ -152,6 +169,8 @@ class TrialSpec:
         parent: uid of the finished trial whose regularized network it starts from; None is the
             dense network.
         knowledge: What the sweep knew when the trial was first asked for; None for nothing.
+        retrains: The winner that the trial retrains, which has the same number; None for a trial
+            of the search.
     """
 
     number: int
@@ -160,6 +179,7 @@ class TrialSpec:
     config: dict[str, Any]
     parent: str | None = None
     knowledge: Knowledge | None = None
+    retrains: Retraining | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +197,7 @@ class TrialResult:
             dense network, also where the one that the specification names was gone.
         regularized: Key of the stage that holds its regularized network, for trials that start
             from it.
+        retrains: As in the trial's specification.
     """
 
     number: int
@@ -190,6 +211,7 @@ class TrialResult:
     error: str | None = None
     parent: str | None = None
     regularized: str | None = None
+    retrains: Retraining | None = None
 
 
 def parent(spec: TrialSpec, result: TrialResult | None) -> str | None:

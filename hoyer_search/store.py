@@ -165,9 +165,12 @@ class SweepFolder:
         return results.load(TrialSpec, path) if path.is_file() else None
 
     def specs(self) -> list[TrialSpec]:
-        """Returns every trial's specification, by number."""
-        paths = (self.path / "trials").glob("*/spec.json")
-        return sorted((results.load(TrialSpec, p) for p in paths), key=lambda s: s.number)
+        """Returns the specification of every trial of the search, by number."""
+        return [spec for spec in self._specs() if spec.retrains is None]
+
+    def retraining_specs(self) -> list[TrialSpec]:
+        """Returns the specification of every retraining of a winner, by its number and repeat."""
+        return [spec for spec in self._specs() if spec.retrains is not None]
 
     def result(self, uid: str) -> TrialResult | None:
         """Returns how a trial ended, None while it has not."""
@@ -175,9 +178,12 @@ class SweepFolder:
         return results.load(TrialResult, path) if path.is_file() else None
 
     def results(self) -> list[TrialResult]:
-        """Returns the results of all trials that ended, by number."""
-        paths = (self.path / "trials").glob("*/result.json")
-        return sorted((results.load(TrialResult, p) for p in paths), key=lambda r: r.number)
+        """Returns the results of all trials of the search that ended, by number."""
+        return [result for result in self._results() if result.retrains is None]
+
+    def retrainings(self) -> list[TrialResult]:
+        """Returns the results of the winners' retrainings that ended, by number and repeat."""
+        return [result for result in self._results() if result.retrains is not None]
 
     def dense(self) -> Dense | None:
         """Returns the dense network's measurements, None before it is trained."""
@@ -185,7 +191,7 @@ class SweepFolder:
         return None if path is None else results.load(Dense, path)
 
     def points(self) -> list[Point]:
-        """Returns every finetuned point of every trial."""
+        """Returns every finetuned point of every trial of the search."""
         return [point for result in self.results() for point in result.points]
 
     def front(self) -> Front | None:
@@ -212,6 +218,14 @@ class SweepFolder:
                             yield json.loads(line)
                         except ValueError:
                             continue  # a line torn by a power cut; the next attempt wrote on
+
+    def _specs(self) -> list[TrialSpec]:
+        paths = (self.path / "trials").glob("*/spec.json")
+        return sorted((results.load(TrialSpec, path) for path in paths), key=_order)
+
+    def _results(self) -> list[TrialResult]:
+        paths = (self.path / "trials").glob("*/result.json")
+        return sorted((results.load(TrialResult, path) for path in paths), key=_order)
 
     def lock(self) -> FileLock:
         """Takes the sweep for this process; a second driver is refused.
@@ -245,6 +259,10 @@ class SweepFolder:
         if self.running:
             return "running"
         return "finished" if (self.path / "finished.json").is_file() else "interrupted"
+
+
+def _order(record: TrialSpec | TrialResult) -> tuple[int, int]:
+    return record.number, record.retrains.repeat if record.retrains else 0
 
 
 def check_name(name: str) -> None:

@@ -20,8 +20,8 @@ from hoyer_search.store import SweepFolder, check_name
 
 log = logging.getLogger(__name__)
 
-CHANGEABLE = ("budget", "resources")
-"""Sections of the configuration that ``resume`` may change: no trained network depends on them."""
+CHANGEABLE = {"budget": "budget.*", "resources": "resources.*", "confirm": "confirm"}
+"""Fields of the configuration that ``resume`` may change: no trained network depends on them."""
 
 _PACKAGES = ("hoyer-search", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 
@@ -94,8 +94,8 @@ def resume(
         storage: Folder that holds it.
         tracking_uri: MLflow store; by default the one it was started with.
         address: Ray cluster as ``HOST:PORT``; by default Ray runs inside this process.
-        overrides: Values by dotted path that replace those of the sweep for good, of ``budget``
-            and ``resources`` only, e.g. ``{"budget.trials": 40}``.
+        overrides: Values by dotted path that replace those of the sweep for good, of ``budget``,
+            ``resources`` and ``confirm`` only, e.g. ``{"budget.trials": 40}``.
         on_event: Called in this process at each step of each trial.
 
     Raises:
@@ -121,8 +121,8 @@ def changed_config(folder: SweepFolder, overrides: Mapping[str, Any]) -> SweepCo
         if path.split(".")[0] not in CHANGEABLE:
             raise ConfigError(
                 f"--set {path}: the trials of a sweep must stay comparable, so only "
-                f"{' and '.join(f'{name}.*' for name in CHANGEABLE)} may change when it goes on; "
-                "start a new sweep for anything else"
+                f"{', '.join(CHANGEABLE.values())} may change when it goes on; start a new sweep "
+                "for anything else"
             )
     config = spaces.load(folder.path / "sweep.yaml", overrides=overrides)
     before, after = folder.config().resources, config.resources

@@ -69,7 +69,7 @@ def test_nothing_else_may_change(ended, monkeypatch, capsys, path):
     )  # fmt: skip
     assert code == 2
     assert f"--set {path}: " in error
-    assert "only budget.* and resources.* may change" in error
+    assert "only budget.*, resources.*, confirm may change" in error
     assert (ended.folder / "sweep.yaml").read_bytes() == before
 
 

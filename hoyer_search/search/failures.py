@@ -35,6 +35,7 @@ def record_failed(folder: SweepFolder, spec: TrialSpec, error: str) -> TrialResu
         state="failed",
         dense=folder.dense(),
         error=error,
+        retrains=spec.retrains,
     )
     results.save(folder.trial(spec.uid) / "result.json", result)
     return result

@@ -3,17 +3,42 @@
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ray.tune.search import Searcher
 
-from hoyer_search.results import TrialSpec
+from hoyer_search.results import TrialResult, TrialSpec
 from hoyer_search.search.failures import record_failed
-from hoyer_search.search.study import Study
 from hoyer_search.store import SweepFolder
 
 PATIENCE_SECONDS = 0.05
 """How long ``suggest`` waits for a quick answer: Tune would ask again only 0.1 s to 1 s later."""
+
+
+class Work(Protocol):
+    """Trials to run: a sweep's ``Study``, or the ``Retrainings`` of its winners."""
+
+    @property
+    def num_left(self) -> int:
+        """Returns how many trials have not ended, whether or not they started."""
+        ...
+
+    @property
+    def num_ended(self) -> int:
+        """Returns how many trials have ended."""
+        ...
+
+    def ask(self, *, start: bool = True) -> TrialSpec | None:
+        """Returns the next trial, None when there is none; only started ones unless ``start``."""
+        ...
+
+    def tell(self, result: TrialResult) -> None:
+        """Takes in how a trial ended."""
+        ...
+
+    def recover(self) -> None:
+        """Settles what a run of Tune left open; trials that did not end are asked for again."""
+        ...
 
 
 class StudySearcher(Searcher):
@@ -25,7 +50,7 @@ class StudySearcher(Searcher):
 
     def __init__(
         self,
-        study: Study,
+        study: Work,
         folder: SweepFolder,
         *,
         slots: int,

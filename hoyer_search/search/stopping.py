@@ -110,11 +110,11 @@ class Stopping:
     def reason(self) -> StopReason | None:
         """Returns the limit that was reached, None while further trials may start."""
         budget, usage = self._budget, self.meter.usage
+        if budget.flat_trials is not None and self.plateau.flat(budget.flat_trials):
+            return "flat_trials"
         if budget.hours is not None and usage.wall_seconds >= 3600 * budget.hours:
             return "hours"
         used = usage.gpu_seconds if self._gpus else usage.core_seconds
         if budget.accelerator_hours is not None and used >= 3600 * budget.accelerator_hours:
             return "accelerator_hours"
-        if budget.flat_trials is not None and self.plateau.flat(budget.flat_trials):
-            return "flat_trials"
         return None

@@ -14,7 +14,8 @@ from hoyer_search.config import SweepConfig
 from hoyer_search.results import Event, Finished, TrialSpec
 from hoyer_search.search.cluster import check_cluster, cluster, num_slots
 from hoyer_search.search.pretraining import Pretrain, pretrain_remotely
-from hoyer_search.search.searcher import StudySearcher
+from hoyer_search.search.retraining import Retrainings
+from hoyer_search.search.searcher import StudySearcher, Work
 from hoyer_search.search.stopping import Meter, Stopping
 from hoyer_search.search.study import Study
 from hoyer_search.search.trainable import RunTrial, TrialTrainable, from_report
@@ -63,7 +64,7 @@ def run_search(
     ended = {result.number: result for result in folder.results()}
     in_order = [ended[number] for number in study.ended() if number in ended]
     stopping = Stopping.of(folder, config, in_order)
-    if _goes_on(study, stopping):
+    if _goes_on(study, stopping) or Retrainings(folder, config).num_left:
         folder.save_finished(None)
         with cluster(address) as temporary:
             search = SearchRun(folder, config, study, on_event, stopping, temporary)
@@ -116,7 +117,7 @@ class SearchRun:
         self._event_error: Exception | None = None
 
     def run(self, data: Any, run_trial: RunTrial, pretrain: Pretrain) -> None:
-        """Pretrains the dense network and runs trials until the budget is spent."""
+        """Pretrains, runs trials until the budget is spent, and then the winners' retrainings."""
         slots = num_slots(self._config.resources)
         reference = ray.put(data)
         try:
@@ -126,34 +127,47 @@ class SearchRun:
             trainable = tune.with_parameters(
                 TrialTrainable, folder=self._folder, data=[reference], run_trial=run_trial
             )
-            while _goes_on(self._study, self._stopping):
-                self._go_on(trainable, slots)
+            while self._left(self._study):
+                self._go_on(self._study, trainable, slots)
+            retrainings = Retrainings(self._folder, self._config)
+            while self._left(retrainings):
+                self._go_on(retrainings, trainable, slots)
         finally:
             self._stopping.meter.tick(running=0)
             self._stopping.meter.save()
 
-    def _go_on(self, trainable: type[tune.Trainable], slots: int) -> None:
-        """Runs Tune once; it may end before the budget does, but not without a trial's end."""
-        ended = self._study.num_ended
+    def _go_on(self, work: Work, trainable: type[tune.Trainable], slots: int) -> None:
+        """Runs Tune once; it may end before the work does, but not without a trial's end."""
+        ended = work.num_ended
         try:
-            self._fit(trainable, slots)
+            self._fit(work, trainable, slots)
         except Exception as error:
             if self._event_error is not None:
                 raise self._event_error from None
             # A worker killed for memory and a full disk end Tune's whole run, not a trial.
-            self._study.recover()
-            if self._study.num_ended == ended:
+            work.recover()
+            if work.num_ended == ended:
                 raise
             cause = str(error).strip().rpartition("\n")[2]
             log.warning("Ray Tune stopped and is started again: %s", cause)
         else:
-            self._study.recover()
-            if self._study.num_ended == ended and _goes_on(self._study, self._stopping):
+            work.recover()
+            if work.num_ended == ended and self._left(work):
                 raise RuntimeError("Ray Tune ended without running a trial")
+
+    def _left(self, work: Work) -> bool:
+        if work is self._study:
+            return _goes_on(self._study, self._stopping)
+        return work.num_left > 0
+
+    def _may_start(self, work: Work) -> bool:
+        """Returns whether further trials may start: the budget does not limit retrainings."""
+        return work is not self._study or self._stopping.reason() is None
 
     def _emit(self, event: Event) -> None:
         if event.result is not None:
-            self._stopping.plateau.add(event.result)
+            if event.result.retrains is None:
+                self._stopping.plateau.add(event.result)
             self._stopping.meter.save()
         try:
             self._on_event(event)
@@ -161,17 +175,17 @@ class SearchRun:
             self._event_error = error  # Tune would hide it among its own
             raise
 
-    def _fit(self, trainable: type[tune.Trainable], slots: int) -> None:
-        """Runs Tune once, over what is left of the budget; the study is idle afterwards."""
+    def _fit(self, work: Work, trainable: type[tune.Trainable], slots: int) -> None:
+        """Runs Tune once, over what is left of the work, which is idle afterwards."""
         resources = self._config.resources
         searcher = StudySearcher(
-            self._study, self._folder, slots=slots, stopped=self._stopping.reason
+            work, self._folder, slots=slots, stopped=lambda: not self._may_start(work)
         )
         try:
             tune.Tuner(
                 tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
                 tune_config=tune.TuneConfig(
-                    search_alg=searcher, num_samples=self._study.num_left, reuse_actors=True
+                    search_alg=searcher, num_samples=work.num_left, reuse_actors=True
                 ),
                 run_config=tune.RunConfig(
                     storage_path=str(self._temporary / "tune"),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+from hoyer_search.confirmation import spread_text, verdict
 from hoyer_search.front import Front
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking import names
@@ -32,6 +33,7 @@ def sweep_note(sweep: Snapshot, *, links: Mapping[str, str], trials: Mapping[str
     if sweep.front is not None:
         parts.append(_dense_line(sweep.front))
         parts.append(_operating_points(sweep.front))
+        parts.append(_confirmations(sweep))
         parts.append(_pull(sweep.folder, sweep.front))
         parts.append(_front_table(sweep.front, trials))
     return "\n\n".join(part for part in parts if part)[:MAX_LENGTH] + "\n"
@@ -60,6 +62,22 @@ def _operating_points(front: Front) -> str:
             f"| {point.structure} |"
         )
     return "\n".join(["### Operating points", "", *rows])
+
+
+def _confirmations(sweep: Snapshot) -> str:
+    rows = [
+        f"| **{name}** | {verdict(one.confirmed)} | {len(one.points)} of {one.wanted} | "
+        + " | ".join(
+            spread_text(spread, percent=measure.endswith("accuracy"))
+            for measure, spread in one.spreads.items()
+        )
+        + " |"
+        for name, one in sweep.confirmations.items()
+    ]
+    if not rows:
+        return ""
+    head = _head("Point", "Confirmed", "Retrained", "Accuracy", "Test", "Nonzeros", "MACs")
+    return "\n".join(["### Winners trained again, with other seeds", "", *head, *rows])
 
 
 def _pull(folder: SweepFolder, front: Front) -> str:

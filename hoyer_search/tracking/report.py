@@ -96,6 +96,12 @@ def _body(sweep: Snapshot, drawn: dict[str, figures.Figure]) -> Iterator[str]:
     if sweep.front is not None:
         yield "<h2>Operating points</h2>"
         yield tables.operating_points(sweep, sweep.front)
+    if sweep.confirmations:
+        yield "<h2>Winners trained again</h2>"
+        yield '<p class="soft">With other seeds, at their own thresholds: mean ± deviation (least '
+        yield "to most). A winner is confirmed when the mean validation accuracy keeps its "
+        yield "floor.</p>"
+        yield tables.confirmations(sweep)
     if "front" in drawn:
         yield '<h2>Pareto front</h2><div id="front"></div>'
         yield '<h2>Progress</h2><p class="soft">Area that the front dominates above the loosest '

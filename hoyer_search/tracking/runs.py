@@ -49,12 +49,18 @@ def shown_point(points: Iterable[Point], front: Front) -> Point | None:
     return next(kept, own.points[0] if own.points else None)
 
 
-def trial_name(number: int, points: Iterable[Point], front: Front | None) -> str:
-    """Returns a run's name, e.g. ``#007 11.2x @ 98.79%``; the number alone without points."""
+def trial_name(spec: TrialSpec, points: Iterable[Point], front: Front | None) -> str:
+    """Returns a run's name, e.g. ``#007 11.2x @ 98.79%``; the number alone without points.
+
+    A retraining has ``again (1)`` behind the number.
+    """
+    number = f"#{spec.number:03d}"
+    if spec.retrains is not None:
+        number += f" again ({spec.retrains.repeat})"
     point = shown_point(points, front) if front else None
     if point is None or front is None:
-        return f"#{number:03d}"
-    return f"#{number:03d} {front.compression(point):.1f}x @ {point.val_accuracy:.2%}"
+        return number
+    return f"{number} {front.compression(point):.1f}x @ {point.val_accuracy:.2%}"
 
 
 def trial_status(result: TrialResult | None, *, running: bool) -> str:
@@ -89,13 +95,15 @@ def trial_tags(
     state = result.state if result else "running"
     colour = VERMILLION if own else GREY if state in ("failed", "stopped") else SKY
     tags = identity.tags | {
-        names.KIND: "trial",
+        names.KIND: "trial" if spec.retrains is None else "retraining",
         names.UID: spec.uid,
         names.STATE: state,
         names.FRONT: ",".join(p.name for p in own) or "no",
         names.COLOUR: colour,
         names.START: parent(spec, result) or "dense",
     }
+    if spec.retrains is not None:
+        tags[names.RETRAINS] = spec.retrains.uid
     if result and result.error:
         tags[names.NOTE] = f"The trial failed:\n\n```\n{result.error[-MAX_NOTE:]}\n```\n"
     return tags

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from hoyer_search.config import SweepConfig
+from hoyer_search.confirmation import Confirmation, confirmations
 from hoyer_search.front import Front
 from hoyer_search.results import TrialResult, TrialSpec
 from hoyer_search.store import SweepFolder
@@ -19,6 +20,8 @@ class Snapshot:
         state: ``running``, ``finished`` or ``interrupted``.
         results: Results of the trials that had ended, by number.
         specs: Specifications of these and of the trials that had not, by number.
+        retrainings: Results of the winners' retrainings that had ended.
+        retraining_specs: Specifications of these and of the retrainings that had not.
         front: Front of the results, None before the dense network is known.
     """
 
@@ -27,6 +30,8 @@ class Snapshot:
     state: str
     results: list[TrialResult]
     specs: list[TrialSpec]
+    retrainings: list[TrialResult]
+    retraining_specs: list[TrialSpec]
     front: Front | None
 
     @classmethod
@@ -52,7 +57,23 @@ class Snapshot:
             )
         state = "running" if running else folder.state() if running is None else _ended(folder)
         # Specifications last: each trial's is written before its result.
-        return cls(folder, config, state, ended, folder.specs(), front)
+        return cls(
+            folder=folder,
+            config=config,
+            state=state,
+            results=ended,
+            retrainings=folder.retrainings(),
+            specs=folder.specs(),
+            retraining_specs=folder.retraining_specs(),
+            front=front,
+        )
+
+    @property
+    def confirmations(self) -> dict[str, Confirmation]:
+        """Returns what became of the retrained winners, by operating point."""
+        if self.front is None:
+            return {}
+        return confirmations(self.front, self.retrainings, wanted=self.config.confirm)
 
     @property
     def num_failed(self) -> int:

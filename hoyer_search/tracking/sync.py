@@ -103,8 +103,8 @@ class _Walk:
             uploads = Uploads(self.client, self.cursor.experiment, self.identity)
             self._set_views(self.cursor.experiment)
             self._start_sweep(uploads)
-            ended = {result.uid: result for result in self.sweep.results}
-            for spec in self.sweep.specs:
+            ended = {r.uid: r for r in [*self.sweep.results, *self.sweep.retrainings]}
+            for spec in [*self.sweep.specs, *self.sweep.retraining_specs]:
                 self._trial(uploads, spec, ended.get(spec.uid))
             if self.sweep.state != "running":
                 registry.register(self.client, self.sweep, self.cursor, self.identity)
@@ -146,7 +146,7 @@ class _Walk:
     def _trial(self, uploads: Uploads, spec: TrialSpec, result: TrialResult | None) -> None:
         folder = self.folder.trial(spec.uid)
         points = result.points if result else []
-        name = runs.trial_name(spec.number, points, self.sweep.front)
+        name = runs.trial_name(spec, points, self.sweep.front)
         tags = runs.trial_tags(spec, result, self.sweep.front, self.identity)
         if spec.uid not in self.cursor.trials:
             self.cursor.trials[spec.uid] = uploads.run(
@@ -195,7 +195,8 @@ class _Walk:
         uploads.set_status(self.parent, _STATUS[self.sweep.state], end=end)
 
     def _report(self) -> None:
-        shown = files.digest([self.sweep.state, *map(results.to_json, self.sweep.results)])
+        ended = [*self.sweep.results, *self.sweep.retrainings]
+        shown = files.digest([self.sweep.state, *map(results.to_json, ended)])
         paths = [self.folder.tracking / n for n in ("front.json", "front.png", "report.html")]
         age = time.time() - (mtime(paths[-1]) / 1000 if paths[-1].exists() else 0.0)
         if shown == self.cursor.report or (self.sweep.state == "running" and age < REPORT_SECONDS):

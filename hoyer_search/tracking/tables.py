@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from hoyer_search.confirmation import spread_text, verdict
 from hoyer_search.front import Front
 from hoyer_search.results import TrialResult
 from hoyer_search.store import SweepFolder
@@ -61,6 +62,21 @@ def operating_points(sweep: Snapshot, front: Front) -> str:
         rows.append(_row(cells))
     table = _table([*head, "Structure", "Threshold", *searched], rows)
     return table + _commands(sweep.folder, front)
+
+
+def confirmations(sweep: Snapshot) -> str:
+    """Returns the table of how the winners did when they were trained again."""
+    rows = []
+    for name, one in sweep.confirmations.items():
+        cells = [f"<b>{escape(name)}</b>", f"{one.floor:.2%}", verdict(one.confirmed)]
+        cells += [
+            escape(spread_text(spread, percent=measure.endswith("accuracy")))
+            for measure, spread in one.spreads.items()
+        ] or [""] * 4
+        cells.append(f"{len(one.points)} of {one.wanted}, {one.failed} failed")
+        rows.append(_row(cells))
+    head = ["Point", "Floor", "Confirmed", "Validation", "Test", "Nonzeros", "MACs", "Ended"]
+    return _table(head, rows)
 
 
 def _commands(folder: SweepFolder, front: Front) -> str:

@@ -85,7 +85,8 @@ class _Trial:
         self.config = SweepConfig.model_validate(spec.config)
         self.path = folder.trial(spec.uid)
         self.attempt = stages.Attempt(self.path)
-        self.bench = Workbench(self.config, data)
+        retrains = spec.retrains
+        self.bench = Workbench(self.config, data, seed=retrains.seed if retrains else None)
         self.wall_seconds: dict[str, float] = {}
 
     def run(self) -> Steps:
@@ -111,6 +112,7 @@ class _Trial:
                 wall_seconds=self.wall_seconds,
                 parent=None if parent is None else parent.uid,
                 regularized=key,
+                retrains=self.spec.retrains,
             ),
         )
         for stage in self.path.glob("finetune-*"):
@@ -182,6 +184,8 @@ class _Trial:
         return [CurvePoint(**point) for point in output.info["points"]]
 
     def _thresholds(self, model: nn.Module) -> list[float]:
+        if self.spec.retrains is not None:
+            return self.spec.retrains.thresholds
         if "threshold" in self.spec.params:
             return [float(self.spec.params["threshold"])]
         return threshold_grid(
@@ -200,6 +204,8 @@ class _Trial:
         key: str,
     ) -> Generator[Progress, None, tuple[list[_Finetuned], list[CurvePoint]]]:
         """Finetunes the thresholds that settle operating points; adds to the curve as needed."""
+        if self.spec.retrains is not None:
+            return (yield from self._finetune_all(model, graph, curve, key)), curve
         selection = Selection(
             curve,
             dense=dense,
@@ -217,6 +223,15 @@ class _Trial:
             selection.add(point, one.val_accuracy)
             finetuned.append(one)
         return finetuned, selection.curve
+
+    def _finetune_all(
+        self, model: nn.Module, graph: ChannelGraph, curve: list[CurvePoint], key: str
+    ) -> Generator[Progress, None, list[_Finetuned]]:
+        """Finetunes every threshold of a curve, which is a retraining's."""
+        finetuned: list[_Finetuned] = []
+        for number, point in enumerate(curve):
+            finetuned.append((yield from self._finetune_one(model, graph, point, number, key)))
+        return finetuned
 
     def _finetune_one(
         self, model: nn.Module, graph: ChannelGraph, point: CurvePoint, number: int, key: str

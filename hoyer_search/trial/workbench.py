@@ -23,9 +23,17 @@ from hoyer_search.trial.training import Epoch, Penalty, derive_seed, train
 class Workbench:
     """Device, threads, data and model of one process's work for a sweep."""
 
-    def __init__(self, config: SweepConfig, data: Splits) -> None:
+    def __init__(self, config: SweepConfig, data: Splits, *, seed: int | None = None) -> None:
+        """Moves the data to the device.
+
+        Args:
+            config: The sweep's or the trial's configuration.
+            data: The sweep's data.
+            seed: Seed of the training, in place of the sweep's.
+        """
         torch.set_num_threads(max(1, int(config.resources.cpus)))
         self.config, self.data = config, data
+        self._seed = config.seed if seed is None else seed
         self.device = torch.device("cuda" if config.resources.gpus > 0 else "cpu")
         cpus = config.resources.cpus
         self.training = make_batches(data.train, self.device, cpus=cpus)
@@ -85,7 +93,7 @@ class Workbench:
             train_data=self.training,
             val_data=self.validation,
             topk=self.topk,
-            seed=derive_seed(self.config.seed, stage),
+            seed=derive_seed(self._seed, stage),
             checkpoints=checkpoints,
             penalty=penalty,
             masks=masks,

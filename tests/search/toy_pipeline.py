@@ -4,6 +4,7 @@ Like the real one it is run step by step, skips what is done, and leaves a resul
 notes every start and end of a trial in the sweep's folder, for tests to look at.
 """
 
+import dataclasses
 import math
 import os
 import time
@@ -79,16 +80,22 @@ def result(spec: TrialSpec, *, accuracies: tuple[float, ...] | None = None) -> T
     """Returns a result whose compression grows with the decay and whose accuracy falls."""
     decades = math.log10(float(spec.params.get("decay", 1e-3))) + 5  # 0 to 2.5
     accuracies = accuracies or (0.981 - 0.004 * decades, 0.975 - 0.02 * decades)
+    points = [
+        point(spec, index=i, val_accuracy=a, nonzeros=int(100_000 / (2 + decades) / 4**i))
+        for i, a in enumerate(accuracies)
+    ]
+    if spec.retrains is not None:
+        luck = spec.retrains.seed % 100 / 1e5
+        kept = [p for p in points if p.threshold in spec.retrains.thresholds]
+        points = [dataclasses.replace(p, val_accuracy=p.val_accuracy - luck) for p in kept]
     return TrialResult(
         number=spec.number,
         uid=spec.uid,
         params=spec.params,
         state="complete",
         dense=DENSE,
-        points=[
-            point(spec, index=i, val_accuracy=a, nonzeros=int(100_000 / (2 + decades) / 4**i))
-            for i, a in enumerate(accuracies)
-        ],
+        points=points,
+        retrains=spec.retrains,
     )
 
 
@@ -98,7 +105,7 @@ def point(spec: TrialSpec, *, index: int, val_accuracy: float, nonzeros: int) ->
         uid=spec.uid,
         index=index,
         params=spec.params,
-        threshold=0.02,
+        threshold=0.02 * (index + 1),
         raw_val_accuracy=val_accuracy - 0.1,
         val_accuracy=val_accuracy,
         test_accuracy=val_accuracy,

@@ -1,6 +1,7 @@
 """A trial, whole: what it leaves behind, what it skips, and where it goes on after a kill."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from safetensors.torch import save_file
 from hoyer_search import datasets, models, spaces
 from hoyer_search.compression.artifact import read_artifact
 from hoyer_search.errors import TrialDiverged, TrialFenced
-from hoyer_search.results import TrialSpec
+from hoyer_search.results import Retraining, TrialSpec
 from hoyer_search.trial import stages
 from hoyer_search.trial.pipeline import run_trial
 from hoyer_search.trial.pretraining import pretrain
@@ -204,3 +205,56 @@ def test_a_trial_without_its_pretrained_network_stops(toy_config, make_sweep):
     folder.add_trial(spec)
     with pytest.raises(FileNotFoundError, match="pretrain the network first"):
         list(run_trial(folder, spec, data))
+
+
+@pytest.fixture
+def winner(start):
+    """A trial with two points, at low accuracy so that seeds differ."""
+    folder, spec, data, _ = start(objective__points={"A": 0.1, "B": 0.4})
+    list(run_trial(folder, spec, data))
+    return folder, spec, data
+
+
+def retraining(folder, spec, *, seed, name="again"):
+    thresholds = sorted(p.threshold for p in folder.result(spec.uid).points)
+    again = replace(
+        spec,
+        uid=f"{spec.uid}-{name}-{seed}",
+        retrains=Retraining(uid=spec.uid, repeat=1, seed=seed, thresholds=thresholds),
+    )
+    folder.add_trial(again)
+    return again
+
+
+def numbers(folder, spec):
+    points = folder.result(spec.uid).points
+    return [(p.threshold, p.val_accuracy, p.test_accuracy, p.nonzeros) for p in points]
+
+
+def test_a_retraining_repeats_the_pipeline_at_the_winners_thresholds(winner):
+    folder, spec, data = winner
+    seeds = (1, 2, spec.config["seed"])
+    first, second, same = (retraining(folder, spec, seed=seed) for seed in seeds)
+    for one in (first, second, same):
+        list(run_trial(folder, one, data))
+        result = folder.result(one.uid)
+        assert result.retrains == one.retrains
+        assert result.dense == folder.dense()
+        assert [c.threshold for c in result.curve] == one.retrains.thresholds
+        assert sorted(p.threshold for p in result.points) == one.retrains.thresholds
+    assert numbers(folder, same) == numbers(folder, spec), "the same seed repeats the winner"
+    assert numbers(folder, first) != numbers(folder, spec)
+    assert numbers(folder, first) != numbers(folder, second)
+
+
+def test_a_retraining_that_was_killed_goes_on_to_the_same_result(winner):
+    folder, spec, data = winner
+    whole, killed = (retraining(folder, spec, seed=5, name=name) for name in ("whole", "killed"))
+    steps = stages_run(run_trial(folder, whole, data))
+    begun = run_trial(folder, killed, data)
+    for _ in range(3):
+        next(begun)
+    begun.close()
+    rest = stages_run(run_trial(folder, killed, data))
+    assert len(rest) < len(steps)
+    assert numbers(folder, killed) == numbers(folder, whole)
