@@ -398,6 +398,10 @@ def _print_sweep(name: str, storage: Path) -> None:
                 f"trial {result.number} started from the dense network: the regularized network "
                 f"of trial {lost[result.uid]} was gone"
             )
+    earlier = folder.earlier()
+    if earlier is not None:
+        known = f"{len(earlier.trials)} trials of sweep {earlier.sweep}"
+        _say(f"knew:    {known}; {earlier.left_out} more were outside of the search ranges")
     finished = folder.finished()
     if finished is not None:
         _print_stop(folder, finished)

@@ -195,7 +195,7 @@ class Sweep:
         """Returns the whole sweep as plain data: what ``hoyer-search show --json`` prints."""
         front = self._folder.front()
         ended = {r.uid: r for r in [*self._folder.results(), *self._folder.retrainings()]}
-        state, finished = self.state, self._folder.finished()
+        state, finished, earlier = self.state, self._folder.finished(), self._folder.earlier()
         unfinished = "running" if state == "running" else "interrupted"
         found = self.confirmations()
         confirmed = confirmed_by_point(found.values())
@@ -205,6 +205,13 @@ class Sweep:
             "state": state,
             "stopped_by": None if finished is None else finished.stopped_by,
             "used": used_hours(self._folder.usage()),
+            "warm_start_from": None
+            if earlier is None
+            else {
+                "sweep": earlier.sweep,
+                "trials": len(earlier.trials),
+                "left_out": earlier.left_out,
+            },
             "protocol": self._folder.config().protocol,
             "dense": None if front is None else results.to_json(front.dense),
             "trials": [

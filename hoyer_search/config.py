@@ -268,6 +268,10 @@ class SweepConfig(Section):
     resources: Resources = Resources()
     presets: list[dict[str, Value]] = []
     """Settings tried first, by parameter name."""
+    warm_start_from: str | None = None
+    """Earlier sweep, by name in the same storage or by path, whose trials the sampler knows from
+    the start. Both must agree in all but ranges, budget, sampler, seed and resources; trials
+    outside of the new ranges are left out, and the front holds the new sweep's points only."""
     confirm: int = Field(default=0, ge=0, le=100)
     """How often the winner of each operating point is retrained with other seeds, once the budget
     is spent and on top of it, to see whether it keeps its floor on average."""
@@ -290,12 +294,13 @@ class SweepConfig(Section):
                     continue  # the curve covers every threshold
                 if name not in self.search.dimensions:
                     raise ValueError(f"preset {preset}: {name!r} is not searched")
-                if not _within(value, self.search.dimensions[name]):
+                if not within(value, self.search.dimensions[name]):
                     raise ValueError(f"preset {preset}: {name} = {value!r} is outside its range")
         return self
 
 
-def _within(value: Value, dimension: Range | Choices) -> bool:
+def within(value: Value, dimension: Range | Choices) -> bool:
+    """Returns whether a searched parameter may have a value."""
     if isinstance(dimension, Choices):
         return value in dimension.choices
     return (

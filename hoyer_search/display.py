@@ -153,7 +153,8 @@ def points_table(front: Front, *, title: str = "operating points") -> Table:
 def confirmations_table(found: Mapping[str, Confirmation]) -> Table:
     """Returns how the operating points' winners did when they were trained again, as a table."""
     wanted = max(one.wanted for one in found.values())
-    title = f"winners trained again, {wanted} times each: mean ± deviation (least to most)"
+    times = "time" if wanted == 1 else "times"
+    title = f"winners trained again, {wanted} {times} each: mean ± deviation (least to most)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in ("point", "confirmed", "floor", "val", "test", "nonzeros", "MACs", "ended"):
         table.add_column(column, justify="left" if column in ("point", "confirmed") else "right")

@@ -223,6 +223,21 @@ def parent(spec: TrialSpec, result: TrialResult | None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """What a sweep knows from an earlier one before its first trial.
+
+    Attributes:
+        sweep: The earlier sweep's name.
+        trials: Its trials that had ended, and those that it knew from sweeps before it.
+        left_out: How many more there were, outside of the new sweep's ranges.
+    """
+
+    sweep: str
+    trials: list[TrialResult]
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """One step of a running trial, sent to the driver and appended to its ``metrics.jsonl``.
 

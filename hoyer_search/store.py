@@ -2,6 +2,7 @@
 
 STORAGE/SWEEP/sweep.yaml          the resolved configuration; `hoyer-search run` takes it again
 STORAGE/SWEEP/provenance.json     versions, code revision, when and where it was started
+STORAGE/SWEEP/earlier.json        trials of the sweep it started from
 STORAGE/SWEEP/study.journal       the Optuna study
 STORAGE/SWEEP/pretrained/HASH/    the dense network, shared by the trials
 STORAGE/SWEEP/trials/UID/         spec.json, stages, checkpoints, metrics.jsonl, result.json
@@ -26,7 +27,15 @@ from hoyer_search import files, results, spaces
 from hoyer_search.config import SweepConfig
 from hoyer_search.errors import StorageError, unknown_name
 from hoyer_search.front import Front
-from hoyer_search.results import Dense, Finished, Point, TrialResult, TrialSpec, Usage
+from hoyer_search.results import (
+    Dense,
+    Earlier,
+    Finished,
+    Point,
+    TrialResult,
+    TrialSpec,
+    Usage,
+)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -43,9 +52,22 @@ class SweepFolder:
 
     @classmethod
     def create(
-        cls, storage: Path, name: str, *, config: SweepConfig, provenance: dict[str, Any]
+        cls,
+        storage: Path,
+        name: str,
+        *,
+        config: SweepConfig,
+        provenance: dict[str, Any],
+        earlier: Earlier | None = None,
     ) -> "SweepFolder":
         """Creates the folder of a new sweep, whole or not at all.
+
+        Args:
+            storage: The folder that holds sweeps.
+            name: The sweep's name.
+            config: Its configuration.
+            provenance: Versions, revision, machine and time.
+            earlier: What it knows from an earlier sweep, which it does not need from then on.
 
         Raises:
             StorageError: The name leaves its folder or is taken, or the storage is not writable.
@@ -64,6 +86,8 @@ class SweepFolder:
                 (temporary / "pretrained").mkdir()
                 (temporary / "sweep.yaml").write_text(dump_yaml(config), encoding="utf-8")
                 (temporary / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+                if earlier is not None:
+                    results.save(temporary / "earlier.json", earlier)
         except OSError as error:
             raise StorageError(
                 f"storage {storage} cannot be written: {error}. Give another with --storage"
@@ -152,6 +176,11 @@ class SweepFolder:
         """Returns versions, revision, machine and time of the sweep's start."""
         provenance: dict[str, Any] = files.read_json(self.path / "provenance.json")
         return provenance
+
+    def earlier(self) -> Earlier | None:
+        """Returns what the sweep knows from an earlier one, None when it started from nothing."""
+        path = self.path / "earlier.json"
+        return results.load(Earlier, path) if path.is_file() else None
 
     def add_trial(self, spec: TrialSpec) -> None:
         """Records a trial before it starts."""

@@ -15,7 +15,7 @@ from hoyer_search import spaces, tracking
 from hoyer_search.client import DEFAULT_STORAGE, Sweep
 from hoyer_search.config import SweepConfig
 from hoyer_search.errors import ConfigError, StorageError
-from hoyer_search.results import Event
+from hoyer_search.results import Earlier, Event
 from hoyer_search.store import SweepFolder, check_name
 
 log = logging.getLogger(__name__)
@@ -71,8 +71,11 @@ def run(
             f"sweep {name!r} exists already in {root}: choose another name, "
             f"or go on with it by `hoyer-search resume {name}`"
         )
+    earlier = _earlier(config, root)
     data = _check(config, root, uri, address)
-    folder = SweepFolder.create(root, name, config=config, provenance=_provenance(uri))
+    folder = SweepFolder.create(
+        root, name, config=config, provenance=_provenance(uri), earlier=earlier
+    )
     return _search(folder, data, uri=uri, address=address, on_event=on_event)
 
 
@@ -151,6 +154,12 @@ def _as_space(space: str | os.PathLike[str] | SweepConfig) -> str | Path:
     if isinstance(space, SweepConfig):
         raise TypeError("overrides go with a space's name or file, not with a SweepConfig")
     return space if isinstance(space, str) else Path(space)
+
+
+def _earlier(config: SweepConfig, storage: Path) -> Earlier | None:
+    from hoyer_search.search.earlier import read_earlier
+
+    return None if config.warm_start_from is None else read_earlier(config, storage)
 
 
 def _check(config: SweepConfig, storage: Path, uri: str, address: str | None) -> Any:

@@ -46,18 +46,50 @@ def test_show_says_why_a_sweep_stopped_and_how_it_goes_on(ended, monkeypatch, ca
 def test_more_budget_lets_a_sweep_go_on_and_is_kept(ended, monkeypatch, capsys):
     storage = ended.folder.parent
     code, out, error = call(
-        monkeypatch, capsys, "resume", "ended", "--set", "budget={trials: 1}",
+        monkeypatch, capsys, "resume", "ended", "--set", "budget={trials: 2}",
+        "--set", "confirm=1",
         "--storage", storage,
     )  # fmt: skip
     assert code == 0, error
-    assert "stopped: 1 of 1 trials ended; the budget of trials is spent" in out
-    assert "resume ended --set budget.trials=2" in out
-    again = hs.resume("ended", storage=storage, overrides={"budget.trials": 2})
+    assert "stopped: 2 of 2 trials ended; the budget of trials is spent" in out
+    assert "resume ended --set budget.trials=4" in out
+    again = hs.open_sweep("ended", storage=storage)
     described = again.describe()
     assert [t["state"] for t in described["trials"]] == ["complete"] * 2
     assert described["stopped_by"] == "trials"
     budget = SweepFolder(again.folder).config().budget
     assert (budget.trials, budget.hours) == (2, None)
+
+    # The winners were trained again, once, and the front says what became of them.
+    assert "winners trained again, 1 time each" in out
+    retrained = described["retrainings"]
+    winners = {p["uid"] for p in described["points"].values() if p is not None}
+    assert {t["uid"] for t in retrained} == {f"{uid}-r1" for uid in winners}
+    assert {t["state"] for t in retrained} == {"complete"}
+    for point in filter(None, described["points"].values()):
+        confirmation = point["confirmation"]
+        assert (confirmation["retrained"], confirmation["failed"]) == (1, 0)
+        kept = confirmation["val_accuracy"]["mean"] >= point["floor"] - 1e-9
+        assert confirmation["confirmed"] == kept
+        assert confirmation["nonzeros"]["std"] is None
+    front = again.front().to_pydict()
+    assert [p["confirmed"] for p in described["front"]] == front["confirmed"]
+    assert {t["number"] for t in described["trials"]} == {0, 1}
+
+
+def test_a_sweep_starts_with_the_trials_of_an_earlier_one(ended):
+    space, storage = ended.folder / "sweep.yaml", ended.folder.parent
+    changes = {"warm_start_from": "ended", "budget.trials": 1, "confirm": 0, "seed": 1}
+    with pytest.raises(ConfigError, match=r"data\.validation: 200 there, 100 here"):
+        hs.run(space, name="no", storage=storage, overrides=changes | {"data.validation": 100})
+    assert not (storage / "no").exists()
+    second = hs.run(space, name="second", storage=storage, overrides=changes)
+    described = second.describe()
+    assert described["warm_start_from"] == {"sweep": "ended", "trials": 2, "left_out": 0}
+    (trial,) = described["trials"]
+    assert (trial["number"], trial["state"]) == (0, "complete")
+    known = {t["params"]["decay"] for t in ended.describe()["trials"]}
+    assert trial["params"]["decay"] not in known
 
 
 @pytest.mark.parametrize("path", ["search.decay.high", "pipeline.finetune.epochs", "sampler"])

@@ -4,13 +4,14 @@ import dataclasses
 import hashlib
 import uuid
 from collections import deque
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
 import numpy as np
 import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from hoyer_search import spaces
 from hoyer_search.config import SweepConfig
@@ -26,6 +27,7 @@ from hoyer_search.trial.prediction import Offset, TrialCurve, levels
 
 _IDENTITY = "hoyer_search:identity"
 _PRESET = "preset"
+_EARLIER = "hoyer_search:earlier"
 
 TEACHERS = 100
 """Trials that a new one learns from about finetuning, the latest; more would say the same."""
@@ -58,10 +60,21 @@ class Study:
     The study and the trials' folders may disagree after a crash; ``recover`` settles it. A trial
     counts against the budget from the moment it is asked for, so that none is lost or run twice.
     It is not safe for threads: all calls come from one at a time.
+
+    Trials of an earlier sweep come first in the study, marked by a user attribute. They are known
+    to the sampler and to nothing else: numbers here start behind them, and none of them counts.
     """
 
-    def __init__(self, folder: Trials, config: SweepConfig, storage: BaseStorage) -> None:
+    def __init__(
+        self,
+        folder: Trials,
+        config: SweepConfig,
+        storage: BaseStorage,
+        *,
+        earlier: Sequence[TrialResult] = (),
+    ) -> None:
         self._folder = folder
+        self._earlier = earlier
         self._config = config
         self._storage = storage
         self._space = search_space(config)
@@ -83,12 +96,15 @@ class Study:
         The caller holds the sweep's lock.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        return cls(folder, config, open_journal(folder.study_journal))
+        earlier = folder.earlier()
+        storage = open_journal(folder.study_journal)
+        return cls(folder, config, storage, earlier=earlier.trials if earlier else ())
 
     @property
     def num_trials(self) -> int:
-        """Returns the budget: all trials of the study, at most the number of settings."""
-        return int(min(self._config.budget.trials, num_settings(self._space)))
+        """Returns the budget: all trials, at most the number of settings not tried earlier."""
+        tried = {tuple(result.params[name] for name in self._space) for result in self._earlier}
+        return int(min(self._config.budget.trials, num_settings(self._space) - len(tried)))
 
     @property
     def num_left(self) -> int:
@@ -113,7 +129,7 @@ class Study:
     def ended(self) -> list[int]:
         """Returns the numbers of the trials that the study was told of, in that order."""
         told = [trial for trial in self._trials() if trial.state.is_finished()]
-        return [trial.number for trial in sorted(told, key=_end)]
+        return [self._number(trial) for trial in sorted(told, key=_end)]
 
     def ask(self, *, start: bool = True) -> TrialSpec | None:
         """Returns the next trial to run, None when the budget is spent.
@@ -150,7 +166,8 @@ class Study:
         # A driver that died between the two writes has set the constraint already.
         if CONSTRAINT not in trial.constraints:
             trial.set_constraint(CONSTRAINT, told.violation)
-        self._study.tell(result.number, told.values, skip_if_finished=True)
+        number = result.number + len(self._earlier)
+        self._study.tell(number, told.values, skip_if_finished=True)
 
     def recover(self) -> None:
         """Settles what an earlier run of the driver, or of Tune, left open.
@@ -166,39 +183,67 @@ class Study:
             space=self._space,
             seed=self._config.seed,
             num_trials=self.num_trials,
-            num_existing=len(asked),
+            num_existing=len(self._earlier) + len(asked),
         )
         for frozen in asked:
             if frozen.state != TrialState.RUNNING:
                 continue
-            result = self._folder.result(self._uid(frozen.number))
+            number = self._number(frozen)
+            result = self._folder.result(self._uid(number))
             if result is None:
-                trial = self._trial(frozen.number)
+                trial = self._trial(number)
                 suggest(trial, self._space)  # what a crash in the middle of `ask` left open
                 self._relaunch.append(self._record(trial))
             else:
                 self.tell(result)
 
     def _set_up(self) -> None:
-        """Gives a new study its identity and the presets; a crash in between is made good."""
+        """Gives a new study its identity, what is known and the presets.
+
+        A crash in between is made good: what is known comes before all else, one trial a write.
+        """
         if _IDENTITY not in self._study.user_attrs:
             self._study.set_user_attr(_IDENTITY, uuid.uuid4().hex)
         self._identity: str = self._study.user_attrs[_IDENTITY]
+        told = sum(_EARLIER in t.user_attrs for t in self._study.get_trials(deepcopy=False))
+        for result in self._earlier[told:]:
+            self._study.add_trial(self._told(result))
         enqueued = sum(_PRESET in trial.user_attrs for trial in self._trials())
-        for index, params in enumerate(_presets(self._config)[enqueued:], start=enqueued):
+        for index, params in enumerate(self._presets()[enqueued:], start=enqueued):
             self._study.enqueue_trial(params, user_attrs={_PRESET: index})
+
+    def _told(self, result: TrialResult) -> FrozenTrial:
+        """Returns a trial of an earlier sweep as the study is told it.
+
+        Its outcome is that against its own dense network, on whose accuracy its floors depend.
+        """
+        told = outcome(result, self._config.objective)
+        curve = TrialCurve.of(result, self._config.objective)
+        return create_trial(
+            values=told.values,
+            params={name: result.params[name] for name in self._space},
+            distributions=self._space,
+            user_attrs={_EARLIER: result.uid} | ({CURVE: curve.to_json()} if curve else {}),
+            constraints={CONSTRAINT: told.violation},
+        )
+
+    def _presets(self) -> list[dict[str, Value]]:
+        """Returns the settings to try first: those given, without any that was tried earlier."""
+        tried = [result.params for result in self._earlier]
+        return [preset for preset in _presets(self._config) if preset not in tried]
 
     def _record(self, trial: Trial) -> TrialSpec:
         """Returns a trial's specification, which is on disk then."""
-        uid = self._uid(trial.number)
+        number = trial.number - len(self._earlier)
+        uid = self._uid(number)
         known = self._folder.spec(uid)
         if known is not None:
             return self._with_resources(known)
         trial.set_user_attr("uid", uid)
-        frozen = self._storage.get_trial(self._trial_id(trial.number))
+        frozen = self._storage.get_trial(self._trial_id(number))
         params = frozen.params
         spec = TrialSpec(
-            number=trial.number,
+            number=number,
             uid=uid,
             params=params,
             config=spaces.apply_params(self._config, params).model_dump(mode="json"),
@@ -217,7 +262,7 @@ class Study:
             return None
         ended = [trial for trial in self._trials() if trial.state.is_finished()]
         for index in by_distance(self._space, params, [trial.params for trial in ended]):
-            result = self._folder.result(self._uid(ended[index].number))
+            result = self._folder.result(self._uid(self._number(ended[index])))
             if result is not None and result.state == "complete":
                 return result.uid
         return None
@@ -253,10 +298,15 @@ class Study:
 
     def _trial_id(self, number: int) -> int:
         study_id = self._storage.get_study_id_from_name(self._study.study_name)
-        return self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        at = number + len(self._earlier)
+        return self._storage.get_trial_id_from_study_id_trial_number(study_id, at)
+
+    def _number(self, trial: FrozenTrial) -> int:
+        return trial.number - len(self._earlier)
 
     def _trials(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+        """Returns the sweep's own trials."""
+        return self._study.get_trials(deepcopy=False)[len(self._earlier) :]
 
 
 def _end(trial: FrozenTrial) -> datetime:
