@@ -6,8 +6,9 @@ r"""Records real trainings of a search space, for ``hoyer-search simulate``.
 The searched parameters follow a scrambled Sobol sequence. Each training is the pipeline's own, from
 one dense network: its raw curve is evaluated at quarters of its epochs, and thresholds across its
 operating points are finetuned. The Parquet file is written anew after each training; a training
-that is in the work folder is not run again, so the same command goes on where it was stopped, and
-a larger ``--trainings`` adds to the ones there are. See ``benchmarks/recordings/README.md``.
+that is in the work folder or in that file is not run again, so the same command goes on where it
+was stopped, and a larger ``--trainings`` adds to the ones there are. See
+``benchmarks/recordings/README.md``.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from hoyer_search.search.simulate.recording import (
     Milestone,
     Recording,
     Training,
+    load_recording,
     save_recording,
 )
 from hoyer_search.store import SweepFolder
@@ -252,9 +254,27 @@ def open_work(work: Path, config: SweepConfig) -> SweepFolder:
     return folder
 
 
+def take_over(output: Path, folder: SweepFolder, config: SweepConfig) -> None:
+    """Writes the trainings of an earlier recording into the work folder, e.g. of another machine.
+
+    Raises:
+        SystemExit: The file holds trainings of other settings.
+    """
+    if not output.is_file():
+        return
+    recording = load_recording(output)
+    if recording.config != config:
+        raise SystemExit(f"{output} holds trainings of other settings: give another -o")
+    for training in recording.trainings:
+        path = training_path(folder, training.number)
+        if not path.is_file():
+            results.save(path, training)
+
+
 def run(config: SweepConfig, data: Splits, args: argparse.Namespace) -> None:
     folder = open_work(args.work.absolute(), config)
     with folder.lock():
+        take_over(args.output, folder, config)
         for _ in pretrain(folder, config, data):
             pass
         dense = folder.dense()
