@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from hoyer_search.client import Sweep as Sweep
     from hoyer_search.client import SweepPoint as SweepPoint
     from hoyer_search.client import open_sweep as open_sweep
+    from hoyer_search.compression.api import shrink as shrink
+    from hoyer_search.compression.measure import count_macs as count_macs
     from hoyer_search.errors import HoyerSearchError as HoyerSearchError
     from hoyer_search.models import load_artifact as load_artifact
     from hoyer_search.sweep import resume as resume
@@ -21,10 +23,12 @@ _HOMES = {
     "HoyerSearchError": "hoyer_search.errors",
     "Sweep": "hoyer_search.client",
     "SweepPoint": "hoyer_search.client",
+    "count_macs": "hoyer_search.compression.measure",
     "load_artifact": "hoyer_search.models",
     "open_sweep": "hoyer_search.client",
     "resume": "hoyer_search.sweep",
     "run": "hoyer_search.sweep",
+    "shrink": "hoyer_search.compression.api",
 }
 
 

@@ -1,10 +1,12 @@
 """Sizes of a pruned network: the paper's counts, and those of the network as it runs."""
 
-from torch import Tensor, nn
+from dataclasses import dataclass
+
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from hoyer_search.compression.channels import evaluating
-from hoyer_search.compression.masks import Masks
+from hoyer_search.compression.channels import ChannelGraph, Inputs, as_inputs, evaluating
+from hoyer_search.compression.masks import Masks, masks_from_zeros
 from hoyer_search.results import LayerResult
 
 
@@ -47,15 +49,96 @@ def structure(masks: Masks) -> str:
     return "-".join(map(str, widths))
 
 
-def physical_macs(model: nn.Module, example_input: Tensor) -> int:
+@dataclass(frozen=True, slots=True)
+class LayerCounts:
+    """Sizes of one prunable layer.
+
+    Attributes:
+        name: Its name.
+        weights: Weights, zeros included.
+        nonzeros: Weights other than zero.
+        rows: Filters with a weight other than zero.
+        columns: Input channels likewise.
+        logical_macs: The paper's count: surviving rows times columns, kernel and positions.
+        physical_macs: Multiply-accumulates as it runs, zeros included.
+    """
+
+    name: str
+    weights: int
+    nonzeros: int
+    rows: int
+    columns: int
+    logical_macs: int
+    physical_macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Sizes of a network, of one example where it matters.
+
+    Attributes:
+        physical_macs: Multiply-accumulates as it runs, zeros included.
+        logical_macs: The paper's count of its prunable layers.
+        parameters: Parameters, biases, normalisation and zeros included.
+        nonzeros: Weights of prunable layers other than zero.
+        bytes: Bytes of parameters and buffers.
+        layers: Sizes of each prunable layer, in the network's order.
+    """
+
+    physical_macs: int
+    logical_macs: int
+    parameters: int
+    nonzeros: int
+    bytes: int
+    layers: list[LayerCounts]
+
+
+def count_macs(model: nn.Module, example_inputs: Inputs) -> Counts:
+    """Returns the multiply-accumulates and other sizes of a network, in all and by layer.
+
+    Operations that are no layers, as attention, count in ``physical_macs`` of the network alone.
+
+    Args:
+        model: The network; it is not changed.
+        example_inputs: A batch of any size, or a tuple of inputs; their first example is used.
+
+    Raises:
+        PluginError: The network does not accept the example.
+    """
+    inputs = tuple(one[:1] for one in as_inputs(example_inputs, model))
+    graph = ChannelGraph.trace(model, inputs)
+    masks = masks_from_zeros(model, graph)
+    layers = [
+        LayerCounts(
+            name=one.name,
+            weights=one.weights,
+            nonzeros=one.nonzeros,
+            rows=one.rows,
+            columns=one.columns,
+            logical_macs=one.macs,
+            physical_macs=one.weights * graph.layers[one.name].positions,
+        )
+        for one in layer_results(masks)
+    ]
+    return Counts(
+        physical_macs=physical_macs(model, inputs),
+        logical_macs=int(masks.macs()),
+        parameters=num_parameters(model),
+        nonzeros=int(masks.nonzeros()),
+        bytes=sum(t.numel() * t.element_size() for t in model.state_dict().values()),
+        layers=layers,
+    )
+
+
+def physical_macs(model: nn.Module, example_inputs: Inputs) -> int:
     """Returns the multiply-accumulates of one forward pass as it runs, zeros included.
 
     Counted by ``torch.utils.flop_counter``, which counts two operations for each. Give a batch of
     one for the MACs of one example.
     """
-    device = next(model.parameters()).device
+    inputs = as_inputs(example_inputs, model)
     with evaluating(model), FlopCounterMode(display=False) as counter:
-        model(example_input.to(device))
+        model(*inputs)
     return int(counter.get_total_flops()) // 2
 
 

@@ -3,20 +3,19 @@
 import copy
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hoyer_search.compression.channels import ChannelGraph, Inputs, as_inputs
+from hoyer_search.compression.channels import ChannelGraph
 from hoyer_search.compression.cutting import Kept, cut, num_columns, num_rows
-from hoyer_search.compression.exactness import exactness
 from hoyer_search.compression.flow import Mix
 from hoyer_search.compression.layers import PrunableLayer
-from hoyer_search.compression.masks import Masks, masks_from_zeros
-from hoyer_search.compression.planning import Plan, check_connected, make_plan
+from hoyer_search.compression.masks import Masks
+from hoyer_search.compression.planning import Plan, make_plan
 from hoyer_search.compression.propagation import reach
 from hoyer_search.errors import InputError, ShrinkError
 
@@ -83,43 +82,6 @@ class ShrinkReport:
         return "\n".join(lines)
 
 
-def shrink_model(
-    model: nn.Module,
-    example_inputs: Inputs,
-    *,
-    round_to: int = 1,
-    strict: bool = False,
-) -> tuple[nn.Module, ShrinkReport]:
-    """Returns a network without the channels that exact zeros in its parameters make dead.
-
-    A channel is dead when nothing that matters reads it, or when it is zero for every input. The
-    smaller network is of the same class, and its outputs in evaluation mode are checked against the
-    given one's in double precision, on random inputs in two batch sizes.
-
-    Args:
-        model: A trained network; it is not changed.
-        example_inputs: A batch of any size, or a tuple of inputs.
-        round_to: Widths become multiples of it, for hardware, by keeping the best of the dead
-            channels.
-        strict: Whether to refuse a network in which a filter of zeros makes a constant other than
-            zero, by a bias or a BatchNorm; otherwise such a channel is kept, which is exact.
-
-    Returns:
-        The smaller network, in the same mode and on the same device, and a report.
-
-    Raises:
-        PluginError: The network does not accept the example.
-        ShrinkError: The network is cut in two, or cannot be shrunk exactly, or ``strict`` refuses.
-    """
-    graph = ChannelGraph.trace(model, example_inputs)
-    check_connected(model, graph)
-    shrunk, report = shrink(
-        model, graph, masks_from_zeros(model, graph), round_to=round_to, strict=strict
-    )
-    shapes = [tuple(one.shape[1:]) for one in as_inputs(example_inputs, model)]
-    return shrunk, replace(report, exactness=exactness(model, shrunk, *shapes))
-
-
 def shrink(
     model: nn.Module,
     graph: ChannelGraph,
@@ -139,7 +101,7 @@ def shrink(
         graph: Its channel graph.
         masks: Its zeros.
         round_to: Widths become multiples of it, or stay full.
-        strict: Whether to refuse live constants; see ``shrink_model``.
+        strict: Whether to refuse live constants; see ``api.shrink``.
 
     Returns:
         The smaller network, in the same mode and on the same device, and what was kept.

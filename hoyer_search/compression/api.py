@@ -1,0 +1,48 @@
+"""Shrinking a network of one's own, outside any sweep."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from hoyer_search.compression.channels import ChannelGraph, Inputs, as_inputs
+from hoyer_search.compression.exactness import exactness
+from hoyer_search.compression.masks import masks_from_zeros
+from hoyer_search.compression.planning import check_connected
+from hoyer_search.compression.shrink import ShrinkReport
+from hoyer_search.compression.shrink import shrink as shrink_masked
+
+
+def shrink(
+    model: nn.Module,
+    example_inputs: Inputs,
+    *,
+    round_to: int = 1,
+    strict: bool = False,
+) -> tuple[nn.Module, ShrinkReport]:
+    """Returns a network without the channels that exact zeros in its parameters make dead.
+
+    A channel is dead when nothing that matters reads it, or when it is zero for every input. The
+    smaller network is of the same class, and its outputs in evaluation mode are checked against the
+    given one's in double precision, on random inputs in two batch sizes.
+
+    Args:
+        model: A trained network; it is not changed.
+        example_inputs: A batch of any size, or a tuple of inputs.
+        round_to: Widths become multiples of it, for hardware, by keeping the best of the dead
+            channels.
+        strict: Whether to refuse a network in which a filter of zeros makes a constant other than
+            zero, by a bias or a BatchNorm; otherwise such a channel is kept, which is exact.
+
+    Returns:
+        The smaller network, in the same mode and on the same device, and a report.
+
+    Raises:
+        PluginError: The network does not accept the example.
+        ShrinkError: The network is cut in two, or cannot be shrunk exactly, or ``strict`` refuses.
+    """
+    graph = ChannelGraph.trace(model, example_inputs)
+    check_connected(model, graph)
+    masks = masks_from_zeros(model, graph)
+    shrunk, report = shrink_masked(model, graph, masks, round_to=round_to, strict=strict)
+    shapes = [tuple(one.shape[1:]) for one in as_inputs(example_inputs, model)]
+    return shrunk, replace(report, exactness=exactness(model, shrunk, *shapes))
