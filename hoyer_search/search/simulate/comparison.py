@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import mannwhitneyu, qmc  # type: ignore[attr-defined]
+from scipy.stats import mannwhitneyu  # type: ignore[attr-defined]
 
 from hoyer_search.config import SamplerName, SweepConfig
 from hoyer_search.errors import ConfigError, unknown_name
 from hoyer_search.front import size
-from hoyer_search.results import Point, TrialSpec
-from hoyer_search.search.cube import Cube
-from hoyer_search.search.parameters import search_space
+from hoyer_search.search.simulate.oracle import Oracle
 from hoyer_search.search.simulate.recording import Recording, load_recording
-from hoyer_search.search.simulate.simulator import Standing, simulate, standing, to_point
+from hoyer_search.search.simulate.simulator import Standing, simulate
 from hoyer_search.search.simulate.surrogate import Surrogate
 
 Floats = npt.NDArray[np.float64]
@@ -27,9 +25,6 @@ JOINT = "-joint"
 """Ending of a method that searches the threshold as one more parameter."""
 
 METHODS = [name + end for name in typing.get_args(SamplerName) for end in ("", JOINT)]
-
-REFERENCE_TRAININGS = 256
-"""Trainings of the reference, each finetuned at every threshold; a power of two."""
 
 MILESTONES = (5, 10, 20, 40)
 """Numbers of trials at which methods are compared."""
@@ -45,7 +40,7 @@ class Runs:
         method: Its name.
         seconds: Virtual time of the trial's end.
         hypervolume: Of the front so far.
-        hypervolume_regret: What that lacks, as a share of the reference's.
+        hypervolume_regret: What that lacks, as a share of the oracle's; below 0 when it has more.
         size: Best nonzeros or MACs by operating point; the dense network's while none is kept.
         regret: What those lack, in doublings of compression.
     """
@@ -62,8 +57,8 @@ class Comparison:
     """Sweeps by any method over a recording.
 
     With one seed all methods see the same world: a setting gives them the same network. They are
-    measured against the best of 256 trainings there, spread evenly and finetuned at every
-    threshold.
+    measured against what an oracle is expected to reach in as many trials (see ``Oracle``), which
+    a lucky sweep may surpass.
 
     Attributes:
         sparsity: What is made small.
@@ -97,7 +92,7 @@ class Comparison:
         self._recording = recording
         self._surrogate = Surrogate(recording)
         self._trials, self._workers, self._seeds = trials, workers, range(seeds)
-        self._reference = cache(self._find_reference)
+        self._reference = cache(lambda: Oracle(self._surrogate, recording).reference(trials))
 
     @classmethod
     def open(cls, path: Path, *, trials: int, workers: int, seeds: int) -> "Comparison":
@@ -112,19 +107,18 @@ class Comparison:
         """
         self.check(method)
         sweeps = [self._sweep(method, seed) for seed in self._seeds]
-        best = [self._reference(seed) for seed in self._seeds]
+        best = self._reference()
         points = self._recording.config.objective.points
         hypervolume = _array([[s.hypervolume for s in sweep] for sweep in sweeps])
-        known = _array([[b.hypervolume] for b in best])
         doublings = {p: _array([[s.doublings[p] for s in w] for w in sweeps]) for p in points}
         dense = size(self._recording.dense, self.sparsity)
         return Runs(
             method=method,
             seconds=_array([[s.seconds for s in sweep] for sweep in sweeps]),
             hypervolume=hypervolume,
-            hypervolume_regret=1 - hypervolume / known,
+            hypervolume_regret=1 - hypervolume / best.hypervolume,
             size={p: dense / 2**reached for p, reached in doublings.items()},
-            regret={p: _array([[b.doublings[p]] for b in best]) - doublings[p] for p in points},
+            regret={p: best.doublings[p] - doublings[p] for p in points},
         )
 
     def check(self, method: str) -> None:
@@ -154,19 +148,6 @@ class Comparison:
             dense=self._recording.dense,
             workers=self._workers,
         )
-
-    def _find_reference(self, seed: int) -> Standing:
-        """Returns the best that is known of the world of a seed."""
-        config = self._recording.config
-        cube = Cube(search_space(config))
-        sobol = qmc.Sobol(len(config.search.dimensions), rng=seed)
-        points: list[Point] = []
-        for number, u in enumerate(cube.snap(sobol.random(REFERENCE_TRAININGS))):
-            params = cube.setting(u)
-            spec = TrialSpec(number=number, uid="", params=params, config={})
-            training = self._surrogate.train(params, seed=seed)
-            points += [to_point(spec, i, one) for i, one in enumerate(training.finetuned)]
-        return standing(points, config, dense=self._recording.dense, seconds=0.0)
 
 
 def summary(runs: Runs) -> dict[str, Any]:

@@ -9,6 +9,7 @@ and finetuned accuracies err together as they did in the recording.
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,7 @@ class Surrogate:
         self.threshold_range = (math.exp(inside.min()), math.exp(inside.max()))
         # One for each channel: smoothness differs between channels, not between knots.
         self._splines = [Spline.fit(points, np.stack(c)) for c in zip(*rows, strict=True)]
+        self._expected = lru_cache(maxsize=16)(self._expect)
         self.regularize_seconds = statistics.median(t.wall_seconds for t in self._trainings)
         self.threshold_seconds = statistics.median(m.wall_seconds / len(m.curve) for m in curves)
         self.finetune_seconds = statistics.median(
@@ -122,8 +124,16 @@ class Surrogate:
         rng = np.random.default_rng(int(digest[:16], 16))
         count = len(self._trainings)
         mixture = rng.standard_normal(count) / math.sqrt(count)
-        point = self._cube.points([setting])
-        return [spline(point)[0] + mixture @ spline.residuals for spline in self._splines]
+        expected = self._expected(tuple(setting.items()))
+        return [
+            row + mixture @ spline.residuals
+            for row, spline in zip(expected, self._splines, strict=True)
+        ]
+
+    def _expect(self, setting: tuple[tuple[str, Value], ...]) -> list[Floats]:
+        """Returns the channels of a setting without noise."""
+        point = self._cube.points([dict(setting)])
+        return [spline(point)[0] for spline in self._splines]
 
     def _positions(self, knots: Knots, thresholds: Sequence[float] | None) -> Floats:
         """Returns fractional knots of the wanted thresholds."""

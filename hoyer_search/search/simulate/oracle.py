@@ -1,0 +1,109 @@
+"""What search methods are measured against: a sweep that knows every setting, but not its luck."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import qmc
+
+from hoyer_search import pareto
+from hoyer_search.front import size
+from hoyer_search.results import Value
+from hoyer_search.search.cube import Cube
+from hoyer_search.search.parameters import search_space
+from hoyer_search.search.simulate.recording import Finetuned, Recording
+from hoyer_search.search.simulate.surrogate import Surrogate
+
+Floats = npt.NDArray[np.float64]
+
+SETTINGS = 128
+"""Settings the oracle chooses from, a Sobol sequence; a power of two."""
+
+DRAWS = 8
+"""Trainings of each, which differ by the noise, to learn what is expected of it."""
+
+TRAININGS = 1024
+"""Trainings in all of the oracle's sweeps, as many sweeps as that makes, at least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What an oracle's sweeps reach, the mean of several.
+
+    Attributes:
+        hypervolume: Of the front.
+        doublings: log2 of the best compression by operating point, 0 where none keeps the floor.
+    """
+
+    hypervolume: float
+    doublings: dict[str, float]
+
+
+class Oracle:
+    """A searcher that knows what to expect of every setting of a recorded space.
+
+    It trains the setting of the best expected compression at each operating point in turn, and
+    finetunes every threshold. A training's noise it cannot foresee, as no searcher can: so what it
+    reaches is what is there to be found in a budget, which the best of ever more noisy trainings,
+    or the best that happened to be found, is not.
+    """
+
+    def __init__(self, surrogate: Surrogate, recording: Recording) -> None:
+        """Tries the settings.
+
+        Args:
+            surrogate: Of the recording.
+            recording: The recorded trainings; its space asks for nonzeros or MACs.
+        """
+        self._surrogate, self._objective = surrogate, recording.config.objective
+        self._dense = size(recording.dense, self._objective.sparsity)
+        floors = self._objective.floors(recording.dense.val_accuracy)
+        self._floors = np.array(list(floors.values()))
+        space = search_space(recording.config)
+        cube = Cube(space)
+        design = cube.snap(qmc.Sobol(len(space), rng=0).random(SETTINGS))
+        settings = [cube.setting(point) for point in design]
+        worth = [
+            np.mean([self._reached(self._train(s, seed)) for seed in range(DRAWS)], axis=0)
+            for s in settings
+        ]
+        self._best = [settings[i] for i in np.argmax(worth, axis=0)]
+
+    def reference(self, trials: int) -> Reference:
+        """Returns what the oracle reaches in a number of trials, the mean over its sweeps."""
+        hypervolumes, doublings = [], []
+        for first in range(0, max(TRAININGS // trials, 1) * trials, trials):
+            found = np.concatenate(
+                [self._train(self._best[i % len(self._best)], first + i) for i in range(trials)]
+            )
+            doublings.append(self._reached(found))
+            accuracy, compression = found.T
+            kept = pareto.non_dominated(accuracy, -compression)
+            hypervolumes.append(
+                pareto.hypervolume(accuracy[kept], compression[kept], floor=self._floors.min())
+            )
+        means = np.mean(doublings, axis=0).tolist()
+        return Reference(
+            hypervolume=float(np.mean(hypervolumes)),
+            doublings=dict(zip(self._objective.points, means, strict=True)),
+        )
+
+    def _train(self, setting: dict[str, Value], seed: int) -> Floats:
+        """Returns accuracy and log2 compression of every threshold, shape (n, 2)."""
+        sparsity = self._objective.sparsity
+        finetuned = self._surrogate.train(setting, seed=seed).finetuned
+        return np.array(
+            [
+                (one.val_accuracy, np.log2(self._dense / max(_count(one, sparsity), 1)))
+                for one in finetuned
+            ]
+        )
+
+    def _reached(self, found: Floats) -> Floats:
+        """Returns the best compression at each operating point, shape (k,)."""
+        kept = found[:, :1] >= self._floors
+        return np.asarray(np.where(kept, found[:, 1:], 0.0).max(axis=0))
+
+
+def _count(finetuned: Finetuned, sparsity: str) -> int:
+    return finetuned.nonzeros if sparsity == "nonzeros" else finetuned.macs
