@@ -1,13 +1,12 @@
-"""Our own sampler: expected improvement of the operating points, from whole curves.
+"""Our own sampler: expected improvement of the front of accuracy and compression.
 
-For each operating point a Gaussian process over the searched parameters models the compression
-reached at its floor, which ``reach`` reads off a trial's whole curve. Reading the free threshold
-off each trial integrates it out: the model has no threshold left, stays smooth where accuracy
-collapses, and costs a few trials' worth of algebra instead of a few hundred curve points'.
+Gaussian processes model what whole curves come to (see ``profile``), and so what a new trial would
+reach at any accuracy. The threshold is free: it is read off each curve, and the model has none
+left, which keeps it as small as the number of trials.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,16 +20,14 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr
 
 from hoyer_search.search.cube import Cube
+from hoyer_search.search.curve_model import FrontImprovement
 from hoyer_search.search.gaussian_process import GaussianProcess
-from hoyer_search.search.reach import CURVE, reach
-from hoyer_search.trial.prediction import Offset, TrialCurve
+from hoyer_search.search.objectives import CURVE
+from hoyer_search.trial.prediction import TrialCurve
 
 Floats = npt.NDArray[np.float64]
 
-WINDOW = 3.0
-"""Doublings under the best beyond which a trial is bad, and how bad counts logarithmically."""
-
-CANDIDATES = 1024
+CANDIDATES = 512
 """Settings at which the acquisition is evaluated first."""
 
 REFINEMENTS = (0.1, 0.03, 0.01)
@@ -38,11 +35,11 @@ REFINEMENTS = (0.1, 0.03, 0.01)
 
 
 class CurveEISampler(BaseSampler):
-    """Maximises the expected improvement, in doublings, summed over the operating points.
+    """Maximises the expected improvement of the front, that is of its hypervolume.
 
-    Trials without a curve, and studies of anything else, count by their values. Running trials
-    count as if they had reached what is expected of them, so that a batch spreads out. Constraints
-    are not looked at: values carry them (see ``objectives``).
+    A study without curves is searched by its values: the improvement expected of each, summed.
+    Running trials count as if they had reached what is expected of them, so that a batch spreads
+    out. Constraints are not looked at: curves and values carry them (see ``objectives``).
     """
 
     def __init__(self, *, seed: int | None = None, n_startup_trials: int = 3) -> None:
@@ -84,16 +81,8 @@ class CurveEISampler(BaseSampler):
             if t.state == TrialState.RUNNING and t.params.keys() >= search_space.keys()
         ]
         cube = Cube(search_space)
-        outputs, variances = observations(complete, study.directions)
-        model = GaussianProcess.fit(
-            cube.points([t.params for t in complete]),
-            outputs,
-            variances,
-            categorical=cube.categorical,
-        )
-        if running:
-            model = model.believe(cube.points([t.params for t in running]))
-        return cube.setting(self._best(model, cube))
+        pending = cube.points([t.params for t in running])
+        return cube.setting(self._best(_acquisition(study, complete, pending, cube), cube))
 
     def sample_independent(
         self,
@@ -105,49 +94,50 @@ class CurveEISampler(BaseSampler):
         """Returns a random value."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
-    def _best(self, model: GaussianProcess, cube: Cube) -> Floats:
+    def _best(self, acquisition: Callable[[Floats], Floats], cube: Cube) -> Floats:
         """Returns the candidate of the largest acquisition, refined around the best five."""
-        best, _ = model.posterior(model.inputs)
-        incumbent = best.max(axis=0)
-        dimensions = len(cube.categorical)
-        points = cube.snap(self._rng.random((CANDIDATES, dimensions)))
-        values = expected_improvement(model, points, incumbent)
+        points = cube.snap(self._rng.random((CANDIDATES, len(cube.categorical))))
+        values = acquisition(points)
         for spread in REFINEMENTS:
             top = points[np.argsort(-values)[:5]]
-            near = np.repeat(cube.uniform(top), 40, axis=0)
+            near = np.repeat(cube.uniform(top), 20, axis=0)
             near += spread * self._rng.standard_normal(near.shape)
             drawn = cube.snap(np.clip(near, 0.0, 1.0))
             points = np.concatenate([top, drawn])
-            values = expected_improvement(model, points, incumbent)
+            values = acquisition(points)
         return np.asarray(points[int(np.argmax(values))])
 
 
-def observations(
-    trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]
-) -> tuple[Floats, Floats]:
-    """Returns what trials reached, to maximise, and its variance, shape (num_trials, k) each.
+def _acquisition(
+    study: optuna.Study, complete: Sequence[FrozenTrial], pending: Floats, cube: Cube
+) -> Callable[[Floats], Floats]:
+    """Returns what to maximise: a function of points, shape (m, d), to values, shape (m,)."""
+    points = cube.points([t.params for t in complete])
+    curves = [
+        TrialCurve.from_json(t.user_attrs[CURVE]) if CURVE in t.user_attrs else None
+        for t in complete
+    ]
+    if any(curve is not None for curve in curves):
+        return FrontImprovement.after(points, curves, pending=pending, categorical=cube.categorical)
+    outputs = values(complete, study.directions)
+    known = np.zeros_like(outputs)
+    model = GaussianProcess.fit(points, outputs, known, categorical=cube.categorical)
+    model = model.believe(pending)
+    incumbent = model.posterior(model.inputs)[0].max(axis=0)
+    return lambda candidates: expected_improvement(model, candidates, incumbent)
 
-    Values far under the best are drawn closer, so that one collapse is not all the model sees.
+
+def values(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> Floats:
+    """Returns the values of trials, to maximise, shape (num_trials, k).
+
+    Infinite ones count as the worst or the best finite one.
     """
     signs = np.array([1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in directions])
     outputs = signs * np.array([t.values for t in trials], dtype=np.float64)
     for column in outputs.T:
         finite = column[np.isfinite(column)]
         column[:] = np.clip(column, finite.min(initial=0.0), finite.max(initial=0.0))
-    variances = np.zeros_like(outputs)
-    curves = {
-        i: TrialCurve.from_json(t.user_attrs[CURVE])
-        for i, t in enumerate(trials)
-        if CURVE in t.user_attrs
-    }
-    if not curves:
-        return outputs, variances
-    offset = Offset.learn(list(curves.values()))
-    for i, curve in curves.items():
-        outputs[i], variances[i] = reach(curve, offset)
-    edge = outputs.max(axis=0) - WINDOW
-    below = np.maximum(edge - outputs, 0.0)
-    return np.maximum(outputs, edge) - np.log1p(below), variances / (1 + below) ** 2
+    return np.asarray(outputs)
 
 
 def expected_improvement(model: GaussianProcess, points: Floats, incumbent: Floats) -> Floats:

@@ -110,6 +110,15 @@ class GaussianProcess:
         std = np.sqrt(np.maximum(np.exp(self.theta[-2]) - explained, 1e-12))
         return self.center + self.scale * mean, self.scale * std
 
+    def predictive(self, inputs: Floats) -> tuple[Floats, Floats]:
+        """Returns means and standard deviations of new observations, noise included.
+
+        Args:
+            inputs: Shape (m, d).
+        """
+        mean, std = self.posterior(inputs)
+        return mean, np.sqrt(std**2 + np.exp(self.theta[-1]) * self.scale**2)
+
     @classmethod
     def _of(
         cls,

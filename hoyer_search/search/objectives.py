@@ -18,6 +18,9 @@ from hoyer_search.trial.prediction import ACCURACY_UNIT
 CONSTRAINT = "floor"
 """Name of the constraint in the study: at most 0 when the loosest floor is kept."""
 
+CURVE = "hoyer_search:curve"
+"""User attribute of a trial in the study: its ``TrialCurve`` as JSON."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

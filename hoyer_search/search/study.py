@@ -17,10 +17,9 @@ from hoyer_search import spaces
 from hoyer_search.config import SweepConfig
 from hoyer_search.results import Knowledge, StopReason, TrialResult, TrialSpec, Value
 from hoyer_search.search.journal import open_journal
-from hoyer_search.search.objectives import CONSTRAINT, outcome
+from hoyer_search.search.objectives import CONSTRAINT, CURVE, outcome
 from hoyer_search.search.parameters import num_settings, search_space, suggest
 from hoyer_search.search.parents import by_distance
-from hoyer_search.search.reach import CURVE
 from hoyer_search.search.samplers import make_sampler
 from hoyer_search.store import SweepFolder
 from hoyer_search.trial.prediction import Offset, TrialCurve, levels

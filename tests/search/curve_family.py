@@ -15,9 +15,8 @@ from optuna.distributions import FloatDistribution
 
 from hoyer_search.config import Objective
 from hoyer_search.results import CurvePoint, Dense, Point, TrialResult
-from hoyer_search.search.objectives import CONSTRAINT, outcome
+from hoyer_search.search.objectives import CONSTRAINT, CURVE, outcome
 from hoyer_search.search.parameters import suggest
-from hoyer_search.search.reach import CURVE
 from hoyer_search.search.samplers import make_sampler
 from hoyer_search.trial.prediction import TrialCurve
 from hoyer_search.trial.selection import Selection

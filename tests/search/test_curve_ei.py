@@ -4,6 +4,7 @@ import curve_family
 import numpy as np
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.testing.pytest_samplers import (
     BasicSamplerTestCase,
     MultiObjectiveSamplerTestCase,
@@ -14,10 +15,10 @@ from scipy.stats import mannwhitneyu
 from hoyer_search import results
 from hoyer_search.results import TrialResult
 from hoyer_search.search.cube import Cube
-from hoyer_search.search.curve_ei import CurveEISampler, observations
+from hoyer_search.search.curve_ei import CurveEISampler, values
 from hoyer_search.search.journal import open_journal
+from hoyer_search.search.objectives import CURVE
 from hoyer_search.search.parameters import suggest
-from hoyer_search.search.reach import CURVE
 from hoyer_search.search.study import Study
 
 
@@ -126,18 +127,12 @@ def test_a_plain_study_is_searched_by_its_values():
     assert min(abs(t.params["n"] - 7) for t in late) <= 1
 
 
-def test_infinite_values_and_failed_trials_inform():
-    family = curve_family.Family(1, 0)
-    study = study_of(family, trials=4)
-    for params, values in (({"decay": 9e-4}, [-6.66] * 4), ({"decay": 8e-4}, [-np.inf] * 4)):
-        study.add_trial(
-            optuna.create_trial(params=params, distributions=family.space, values=values)
-        )
-    outputs, variances = observations(study.trials, study.directions)
-    assert np.isfinite(outputs).all()
-    assert (outputs[4:] <= outputs[:4].min(axis=0)).all()
-    assert np.ptp(outputs, axis=0).max() < 6  # bad is bad, by how much hardly matters
-    assert (variances[4:] == 0).all()
+def test_infinite_values_count_as_the_worst():
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    space = {"x": FloatDistribution(0.0, 1.0)}
+    for x, told in enumerate(([1.0, 2.0], [-np.inf, np.inf], [-3.0, 4.0])):
+        study.add_trial(optuna.create_trial(params={"x": x / 2}, distributions=space, values=told))
+    assert values(study.trials, study.directions).tolist() == [[1, -2], [-3, -4], [-3, -4]]
 
 
 class TestInASweep:

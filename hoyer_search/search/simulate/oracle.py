@@ -22,6 +22,9 @@ SETTINGS = 128
 DRAWS = 8
 """Trainings of each, which differ by the noise, to learn what is expected of it."""
 
+FINENESS = 4
+"""Thresholds finetuned for each of a curve's: trials finetune between these too."""
+
 TRAININGS = 1024
 """Trainings in all of the oracle's sweeps, as many sweeps as that makes, at least one."""
 
@@ -89,15 +92,15 @@ class Oracle:
         )
 
     def _train(self, setting: dict[str, Value], seed: int) -> Floats:
-        """Returns accuracy and log2 compression of every threshold, shape (n, 2)."""
+        """Returns accuracy and log2 compression over finely spread thresholds, shape (n, 2)."""
         sparsity = self._objective.sparsity
         finetuned = self._surrogate.train(setting, seed=seed).finetuned
-        return np.array(
-            [
-                (one.val_accuracy, np.log2(self._dense / max(_count(one, sparsity), 1)))
-                for one in finetuned
-            ]
-        )
+        sizes = [max(_count(one, sparsity), 1) for one in finetuned]
+        index = np.arange(FINENESS * len(sizes) - FINENESS + 1) / FINENESS
+        known = np.arange(len(sizes))
+        accuracy = np.interp(index, known, [one.val_accuracy for one in finetuned])
+        compression = np.interp(index, known, np.log2(self._dense / np.array(sizes)))
+        return np.stack([accuracy, compression], axis=1)
 
     def _reached(self, found: Floats) -> Floats:
         """Returns the best compression at each operating point, shape (k,)."""
