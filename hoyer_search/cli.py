@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -21,6 +21,10 @@ from hoyer_search.errors import HoyerSearchError, InputError
 from hoyer_search.front import Front
 from hoyer_search.results import Event, Finished
 from hoyer_search.store import SweepFolder
+
+if TYPE_CHECKING:
+    from hoyer_search.compression.thresholds import Granularity, Rule
+    from hoyer_search.exporting import Format
 
 # Where no terminal says how wide it is (a pipe, a log file), tables get room for every column.
 _width = None if sys.stdout.isatty() else 140
@@ -56,6 +60,8 @@ def cli() -> None:
     hoyer-search show SWEEP                 its Pareto front
     hoyer-search pull SWEEP --point B -o best/
     hoyer-search evaluate best/             the pulled network, measured again
+    hoyer-search export best/ --format onnx -o best.onnx
+    hoyer-search compress resnet50 --weights mine.pth --threshold 1e-4 -o small/
     """
 
 
@@ -211,7 +217,7 @@ def pull(
 @click.option("--data", "source", help="Data source, when it is not built in.")
 @json_option
 def evaluate(folder: Path, factory: str | None, source: str | None, as_json: bool) -> None:
-    """Measure a pulled network from scratch: accuracy, size, latency, exactness.
+    """Measure a pulled or compressed network from scratch: accuracy, size, speed, exactness.
 
     \b
     hoyer-search evaluate best/
@@ -223,7 +229,108 @@ def evaluate(folder: Path, factory: str | None, source: str | None, as_json: boo
     if as_json:
         _print_json(measured)
         return
-    _print_pairs(measured)
+    _print_pairs({key: value for key, value in measured.items() if value is not None})
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["torch-export", "onnx", "masked"]),
+    required=True,
+    help="A program for torch.export.load, one for ONNX runtimes, or full-size weights with zeros.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="New file to write."
+)
+@click.option("--factory", help="Model factory of a network that is not built in.")
+@json_option
+def export(folder: Path, kind: "Format", output: Path, factory: str | None, as_json: bool) -> None:
+    """Write a pulled or compressed network in another format, and check what was written.
+
+    \b
+    hoyer-search export best/ --format torch-export -o best.pt2
+    hoyer-search export best/ --format onnx -o best.onnx
+    hoyer-search export best/ --format masked -o best.safetensors
+    """
+    from hoyer_search.exporting import export_artifact
+
+    exported = export_artifact(folder, output, kind=kind, factory=factory)
+    if as_json:
+        _print_json(exported)
+        return
+    _print_pairs(exported)
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--weights", required=True, help="Trained weights: a file, or torchvision's name.")
+@click.option(
+    "--rule",
+    type=click.Choice(["absolute", "std_ratio"]),
+    default="absolute",
+    show_default=True,
+    help="Unit of the threshold: that of the weights, or each layer's standard deviation.",
+)
+@click.option("--threshold", type=float, required=True, help="Weights under it become zero.")
+@click.option(
+    "--granularity",
+    type=click.Choice(["element", "structural"]),
+    default="element",
+    show_default=True,
+    help="Zero single weights, or filters and channels with every weight under the threshold.",
+)
+@click.option("--input-shape", metavar="C,H,W", help="Shape of one example, for your own network.")
+@click.option(
+    "--argument",
+    "arguments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Argument of the factory; repeatable.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="New folder to write."
+)
+@json_option
+def compress(
+    model: str,
+    weights: str,
+    rule: "Rule",
+    threshold: float,
+    granularity: "Granularity",
+    input_shape: str | None,
+    arguments: tuple[str, ...],
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Prune and shrink a trained network of your own, without a sweep and without training.
+
+    MODEL is the name of a built-in network or PACKAGE.MODULE:FUNCTION. The new folder is what
+    `evaluate`, `export` and load_artifact() take.
+
+    \b
+    hoyer-search compress resnet50 --weights mine.pth --threshold 1e-4 -o small/
+    hoyer-search compress my_models:net --weights net.safetensors --input-shape 3,32,32 \\
+        --rule std_ratio --threshold 0.5 --granularity structural -o small/
+    """
+    from hoyer_search.compressing import compress as compress_network
+
+    metrics = compress_network(
+        model,
+        output,
+        weights=weights,
+        threshold=threshold,
+        rule=rule,
+        granularity=granularity,
+        input_shape=_shape(input_shape),
+        arguments=dict(map(spaces.parse_override, arguments)),
+    )
+    if as_json:
+        _print_json(metrics | {"folder": str(output)})
+        return
+    _print_compressed(metrics)
+    _say(f"measure it again: hoyer-search evaluate {output}")
 
 
 @cli.command()
@@ -448,6 +555,36 @@ def _front_table(
             params,
         )
     return table
+
+
+def _shape(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(size) for size in text.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(f"give numbers as 3,224,224; got {text!r}") from error
+
+
+def _print_compressed(metrics: dict[str, Any]) -> None:
+    layers = Table(title="layers", title_justify="left", box=None, pad_edge=False)
+    for column in ("layer", "weights", "nonzeros", "rows", "columns", "MACs"):
+        layers.add_column(column, justify="left" if column == "layer" else "right")
+    for row in metrics["layers"]:
+        counts = [row[k] for k in ("weights", "nonzeros", "rows", "columns", "macs")]
+        layers.add_row(row["name"], *(f"{count:,}" for count in counts))
+    _out.print(layers)
+    for stayed in metrics["stayed"]:
+        what = f"{stayed['count']} zero {stayed['side']} of {stayed['layer']}"
+        _say(f"stayed: {what}: {stayed['reason']}")
+    dense = metrics["dense"]
+    for key in ("nonzeros", "macs", "physical_macs", "parameters"):
+        ratio = dense[key] / max(metrics[key], 1)
+        _say(f"{key.replace('_', ' '):<20} {dense[key]:,} -> {metrics[key]:,} ({ratio:.2f}x less)")
+    for key in ("latency_ms", "examples_per_second"):
+        before, after = metrics[key]["dense"], metrics[key]["shrunk"]
+        _say(f"{key.replace('_', ' '):<20} {before:.4g} -> {after:.4g}")
+    _say(f"{'largest difference':<20} {metrics['exactness']:.1e} (shrunk against masked, float64)")
 
 
 def _curve(config: SweepConfig) -> list[str]:

@@ -58,6 +58,21 @@ def diverging() -> nn.Module:
     return Exploding()
 
 
+def branching() -> nn.Module:
+    """Returns a network whose path depends on its values: torch.fx cannot trace it."""
+
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(36, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.fc(x.flatten(1))
+            return out if out.sum() > 0 else out * 2
+
+    return Branching()
+
+
 def no_layers() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.ReLU())
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent / "models" / "golden"
 
 
 def rewrite(folder: Path, name: str, content: bytes) -> None:
