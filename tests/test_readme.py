@@ -38,7 +38,7 @@ def run(command, folder, timeout=400):
 
 
 def commands(text):
-    lines = [line.partition(" #")[0].strip() for line in text.splitlines()]
+    lines = [line.partition(" #")[0].strip() for line in text.replace("\\\n", " ").splitlines()]
     return [shlex.split(line) for line in lines if line.startswith("hoyer-search")]
 
 
@@ -111,3 +111,41 @@ def test_your_own_network_and_data(tmp_path):
     out = run(command, tmp_path)
     assert "3 of 3 trials ended" in out
     assert "failed" not in out
+
+
+# In the user's own process: a network whose training left half of the filters small.
+TRAINED = """
+import torch
+from my_project import make_model
+
+torch.manual_seed(0)
+model = make_model(width=32)
+with torch.no_grad():
+    model[0].weight[::2] *= 1e-3
+    model[0].bias.zero_()
+torch.save(model.state_dict(), "trained.pt")
+"""
+
+
+@pytest.mark.slow
+def test_a_network_that_is_trained_already(tmp_path):
+    (tmp_path / "my_project.py").write_text(block("python", "def make_model"))
+    run([sys.executable, "-c", TRAINED], tmp_path)
+    compress, *others = commands(block("sh", "hoyer-search compress"))
+    assert {c[1] for c in others} == {"evaluate", "export"}
+    assert re.search(r"parameters +962 -> 482 ", run(compress, tmp_path))
+    for command in others:
+        run(command, tmp_path)
+    assert {"small", "small.pt2", "small.onnx", "full.safetensors"} <= set(os.listdir(tmp_path))
+    code = block("python", 'factory="my_project:make_model"')
+    code += "assert model[0].out_channels == 16"
+    run([sys.executable, "-c", code], tmp_path)
+
+
+def test_every_network_by_name_is_listed():
+    from hoyer_search.models import MODELS
+
+    named = TEXT.partition("### Networks by name")[2].partition("## ")[0]
+    families = ("vgg", "resnet", "mobilenet_v3")
+    assert all(f"`{alias}`" in named for alias in MODELS if not alias.startswith(families))
+    assert all(f"`{family}" in named for family in families)
