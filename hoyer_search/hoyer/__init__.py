@@ -4,6 +4,7 @@ Equations are those of Yang, Wen and Li, "DeepHoyer: Learning Sparser Neural Net
 Differentiable Scale-Invariant Sparsity Measures" (ICLR 2020, https://arxiv.org/abs/1908.09979).
 """
 
+from hoyer_search.hoyer.compiling import worth_compiling
 from hoyer_search.hoyer.explicit_group_hs import ExplicitGroupHS
 from hoyer_search.hoyer.group_hs import GroupHS
 from hoyer_search.hoyer.group_lasso import GroupLasso
@@ -29,4 +30,5 @@ __all__ = [
     "add_gradients_",
     "hoyer_sparsity",
     "make_regularizer",
+    "worth_compiling",
 ]

@@ -4,12 +4,40 @@ from collections.abc import Sequence
 from functools import reduce
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # Blocks and their temporaries stay in a core's L2: on ResNet-50 twice as fast as whole layers.
 # A layer of up to two blocks is not worth the calls.
 BLOCK_BYTES = 2**19
 SMALLEST = torch.finfo(torch.float64).tiny
+# Sums of squares between these neither overflow nor lose digits to underflow in float32.
+SAFE_SQUARES = (1e-24, 1e36)
+# Up to here a sum in sequence, as vector_norm forms it, is right to 1e-7.
+LONGEST_ROW = 2**15
+
+
+def on_host(tensors: Sequence[Tensor]) -> bool:
+    """Returns whether these are plain float32 tensors whose numbers can be read without waiting.
+
+    That is so on the CPU, outside a compiler.
+    """
+    return not torch.compiler.is_compiling() and all(
+        t.device.type == "cpu" and t.dtype == torch.float32 and type(t) in (Tensor, nn.Parameter)
+        for t in tensors
+    )
+
+
+def in_memory_order(tensor: Tensor) -> Tensor | None:
+    """Returns a view of shape (rows, columns) whose rows are contiguous in memory.
+
+    Rows are the first dimension. Columns are those of ``flatten(1)``, or of the same with the
+    second dimension last where that is how the tensor lies in memory. None if neither is.
+    """
+    if tensor.is_contiguous():
+        return tensor.flatten(1)
+    if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor.permute(0, 2, 3, 1).flatten(1)
+    return None
 
 
 def compute_dtype(tensors: Sequence[Tensor]) -> torch.dtype:

@@ -7,12 +7,18 @@ from torch import Tensor
 
 from hoyer_search.errors import InputError
 from hoyer_search.hoyer._blocks import (
+    SAFE_SQUARES,
     SMALLEST,
     add_product_,
     compute_dtype,
+    in_memory_order,
     limited,
+    on_host,
     row_blocks,
 )
+
+# Coefficients of groups with safe squares: their sums and products stay within float32.
+SAFE_COEFFICIENT = SAFE_SQUARES[0] ** -0.5
 
 
 class GroupNorms(NamedTuple):
@@ -41,6 +47,9 @@ def group_norms(weight: Tensor) -> GroupNorms:
             "filter and channel groups need a weight of shape (out, in, *kernel), got "
             f"{tuple(weight.shape)}: leave this parameter out or use an element-wise regularizer"
         )
+    squares_on_host = _squares_on_host(weight)
+    if squares_on_host is not None:
+        return GroupNorms(*(squares.sqrt_() for squares in squares_on_host))
     row_sums, column_sums = [], []
     for block in row_blocks(weight, torch.float64):
         squares = block.flatten(1).to(torch.float64, copy=True).square_()
@@ -69,6 +78,8 @@ def add_group_gradient_(
         filters: One coefficient a filter, float64 of shape (out,).
         channels: One coefficient a channel, float64 of shape (in,).
     """
+    if _add_on_host(weight, grad, factor=factor, filters=filters, channels=channels):
+        return
     dtype = compute_dtype([weight])
     factor = limited(factor, dtype)
     kernel_size = weight.shape[2:].numel()
@@ -79,3 +90,63 @@ def add_group_gradient_(
         flat = block.flatten(1).to(dtype)
         direction = (flat * row).addcmul_(flat, columns)
         add_product_(target, direction.view(target.shape), factor)
+
+
+def _squares_on_host(weight: Tensor) -> GroupNorms | None:
+    """Returns the squared norms at half the cost of float64, or None where float32 loses digits.
+
+    Blocks are summed in float32, by sum() in a tree and not by BLAS in sequence: the gradient is a
+    small difference of the norms. Sums of blocks are float64.
+    """
+    matrix = in_memory_order(weight) if on_host([weight]) else None
+    if matrix is None or matrix.numel() == 0:
+        return None
+    columns = matrix.new_zeros(matrix.shape[1], dtype=torch.float64)
+    rows = []
+    for block in row_blocks(matrix, torch.float32):
+        squares = block.square()
+        rows.append(squares.sum(1))
+        columns += squares.sum(0)
+    filters = torch.cat(rows).double()
+    channels = _fold(columns, weight)
+    sums = torch.cat([filters, channels])
+    # A group of zeros, or one smaller than its layer by a large factor, needs float64.
+    smallest, largest = torch.aminmax(sums)
+    if not (SAFE_SQUARES[0] < float(smallest) and float(largest) < SAFE_SQUARES[1]):
+        return None
+    return GroupNorms(filters, channels)
+
+
+def _add_on_host(
+    weight: Tensor, grad: Tensor, *, factor: Tensor, filters: Tensor, channels: Tensor
+) -> bool:
+    """Does what ``add_group_gradient_`` does in two passes, or returns False where it cannot."""
+    if not on_host([weight, grad]) or weight.stride() != grad.stride():
+        return False
+    matrix, target = in_memory_order(weight), in_memory_order(grad)
+    largest = max(float(filters.abs().max()), float(channels.abs().max()))
+    if matrix is None or target is None or not largest < SAFE_COEFFICIENT:
+        return False
+    scale = float(limited(factor, torch.float32))
+    columns = _unfold(channels.float(), weight)
+    blocks = row_blocks(matrix, torch.float32)
+    rows = torch.split(filters.float().unsqueeze(1), [len(block) for block in blocks])
+    for block, out, row in zip(blocks, row_blocks(target, torch.float32), rows, strict=True):
+        out.addcmul_(block, row + columns, value=scale)
+    return True
+
+
+def _fold(columns: Tensor, weight: Tensor) -> Tensor:
+    """Returns sums by channel of sums by column of ``in_memory_order``."""
+    kernel_size = weight.shape[2:].numel()
+    if weight.is_contiguous():
+        return columns.view(weight.shape[1], kernel_size).sum(1)
+    return columns.view(kernel_size, weight.shape[1]).sum(0)
+
+
+def _unfold(channels: Tensor, weight: Tensor) -> Tensor:
+    """Returns every channel's value for each of its columns in ``in_memory_order``."""
+    kernel_size = weight.shape[2:].numel()
+    if weight.is_contiguous():
+        return channels.unsqueeze(1).expand(-1, kernel_size).flatten()
+    return channels.repeat(kernel_size)

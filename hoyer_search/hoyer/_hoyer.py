@@ -6,21 +6,20 @@ The Hoyer ratio has p = 1 and Hoyer-Square p = 2.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hoyer_search.hoyer._blocks import (
+    LONGEST_ROW,
+    SAFE_SQUARES,
     SMALLEST,
     add_product_,
     compute_dtype,
     limited,
+    on_host,
     per_layer,
     row_blocks,
 )
-
-# Sums of squares between these neither overflow nor lose digits to underflow in float32.
-SAFE_SQUARES = (1e-24, 1e36)
-# Up to here a sum in sequence, as vector_norm forms it, is right to 1e-7.
-LONGEST_ROW = 2**15
+from hoyer_search.hoyer._compiled import add_compiled_
 
 
 def hoyer_values(weights: Sequence[Tensor], *, power: int) -> Tensor:
@@ -35,7 +34,12 @@ def hoyer_values(weights: Sequence[Tensor], *, power: int) -> Tensor:
 
 
 def add_hoyer_gradients_(
-    weights: Sequence[Tensor], grads: Sequence[Tensor], scales: Tensor, *, power: int
+    weights: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    scales: Tensor,
+    *,
+    power: int,
+    compiled: bool = False,
 ) -> Tensor:
     """Adds scale * dR/dw to every layer's gradient and returns the values R.
 
@@ -47,9 +51,10 @@ def add_hoyer_gradients_(
         grads: Gradients of the same shapes.
         scales: float64 of shape (layers,).
         power: 1 or 2.
+        compiled: Whether to use a compiled kernel for large layers, where there is one.
     """
     if on_host([*weights, *grads]):
-        return add_on_host_(weights, grads, scales.tolist(), power=power)
+        return add_on_host_(weights, grads, scales.tolist(), power=power, compiled=compiled)
     return _add_anywhere_(weights, grads, scales, power=power)
 
 
@@ -118,19 +123,13 @@ def _add_directions_(
             add_product_(target, block.sign().addcmul_(block, slope), factor)
 
 
-def on_host(tensors: Sequence[Tensor]) -> bool:
-    """Returns whether these are plain float32 tensors whose numbers can be read without waiting.
-
-    That is so on the CPU, outside a compiler.
-    """
-    return not torch.compiler.is_compiling() and all(
-        t.device.type == "cpu" and t.dtype == torch.float32 and type(t) in (Tensor, nn.Parameter)
-        for t in tensors
-    )
-
-
 def add_on_host_(
-    weights: Sequence[Tensor], grads: Sequence[Tensor], scales: Sequence[float], *, power: int
+    weights: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    scales: Sequence[float],
+    *,
+    power: int,
+    compiled: bool,
 ) -> Tensor:
     """Does what ``add_hoyer_gradients_`` does, at half the cost for a small network.
 
@@ -139,7 +138,9 @@ def add_on_host_(
     """
     values = []
     for weight, grad, scale in zip(weights, grads, scales, strict=True):
-        value = _add_layer_on_host_(weight, grad, scale, power)
+        value = add_compiled_(weight, grad, scale, power=power) if compiled else None
+        if value is None:
+            value = _add_layer_on_host_(weight, grad, scale, power)
         if value is None:
             one = torch.tensor([scale], dtype=torch.float64)
             value = float(_add_anywhere_([weight], [grad], one, power=power))

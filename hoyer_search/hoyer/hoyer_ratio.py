@@ -1,6 +1,7 @@
 """The Hoyer regularizer."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import final
 
 from torch import Tensor
@@ -10,11 +11,18 @@ from hoyer_search.hoyer.regularizer import Regularizer
 
 
 @final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hoyer(Regularizer):
     """R(w) = sum(|w|) / sqrt(sum(w^2)), the ratio of norms (DeepHoyer, middle of Equation 2).
 
     Its value lies in [1, sqrt(N)] for N weights and is invariant to their scale.
+
+    Attributes:
+        compiled: Whether large layers on the CPU are done by a kernel that torch.compile makes at
+            the first call, in tens of seconds; where it cannot, and otherwise, by eager calls.
     """
+
+    compiled: bool = False
 
     def values(self, weights: Sequence[Tensor]) -> Tensor:
         """Returns R of every layer, float64 of shape (layers,)."""
@@ -24,4 +32,5 @@ class Hoyer(Regularizer):
         self, weights: Sequence[Tensor], grads: Sequence[Tensor], scales: Tensor
     ) -> Tensor:
         """Adds scale * dR/dw to every layer's gradient and returns the values."""
-        return add_hoyer_gradients_(weights, grads, scales, power=1)
+        compiled = self.compiled
+        return add_hoyer_gradients_(weights, grads, scales, power=1, compiled=compiled)

@@ -27,7 +27,11 @@ REGULARIZERS: Mapping[str, type[Regularizer]] = MappingProxyType(
 
 
 def make_regularizer(
-    name: str, *, filter_weight: float = 1.0, channel_weight: float = 1.0
+    name: str,
+    *,
+    filter_weight: float = 1.0,
+    channel_weight: float = 1.0,
+    compiled: bool = False,
 ) -> Regularizer:
     """Returns a regularizer by its name.
 
@@ -36,6 +40,8 @@ def make_regularizer(
         filter_weight: Factor of the filter-wise groups; element-wise regularizers have none and
             ignore it.
         channel_weight: Factor of the channel-wise groups, likewise.
+        compiled: Whether the Hoyer measures use compiled kernels for large layers; see
+            ``worth_compiling``. The others gain nothing by them and ignore it.
 
     Raises:
         ConfigError: The name is unknown, or a factor is negative or not finite.
@@ -48,4 +54,4 @@ def make_regularizer(
     kind = REGULARIZERS[name]
     if kind in (GroupHS, GroupLasso):
         return kind(filter_weight=filter_weight, channel_weight=channel_weight)
-    return kind()
+    return kind(compiled=compiled) if kind in (Hoyer, HoyerSquare) else kind()

@@ -1,5 +1,6 @@
 """What every stage works with: device, threads, data and the network of one sweep."""
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from hoyer_search.compression.layers import prunable_layers
 from hoyer_search.compression.masks import Masks
 from hoyer_search.config import SweepConfig, Training
 from hoyer_search.datasets import Splits
-from hoyer_search.hoyer import make_regularizer
+from hoyer_search.hoyer import make_regularizer, worth_compiling
 from hoyer_search.results import Progress
 from hoyer_search.trial.batches import make_batches
 from hoyer_search.trial.checkpoint import Checkpoints
@@ -58,15 +59,18 @@ class Workbench:
 
     def penalty(self, model: nn.Module) -> Penalty:
         """Returns the regularizer of Equations 7 and 8 on a network's prunable layers."""
-        settings = self.config.regularizer
+        settings, training = self.config.regularizer, self.config.pipeline.regularize
         layers = prunable_layers(model)
+        weights = [layer.get_parameter("weight") for layer in layers.values()]
+        steps = training.epochs * math.ceil(self.training.num_examples / training.batch_size)
         return Penalty(
             make_regularizer(
                 settings.name,
                 filter_weight=settings.filter_weight,
                 channel_weight=settings.channel_weight,
+                compiled=worth_compiling(sum(w.numel() for w in weights), steps),
             ),
-            [layer.get_parameter("weight") for layer in layers.values()],
+            weights,
             [settings.layer_weights.get(name, 1.0) for name in layers],
             settings.decay,
         )
