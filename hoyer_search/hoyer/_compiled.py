@@ -112,4 +112,4 @@ def _plain(tensor: Tensor, start: int, end: int) -> Tensor:
     """
     plain = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
     offset = tensor.storage_offset() + start
-    return plain.set_(tensor.untyped_storage(), offset, (end - start,), (1,))  # type: ignore[call-overload, no-any-return]
+    return plain.set_(tensor.untyped_storage(), offset, (end - start,), (1,))
