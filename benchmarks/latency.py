@@ -16,10 +16,11 @@ from torch import nn
 
 from hoyer_search import models
 from hoyer_search.compression.channels import ChannelGraph
+from hoyer_search.compression.exactness import exactness
 from hoyer_search.compression.latency import measure_latency
 from hoyer_search.compression.masks import make_masks
 from hoyer_search.compression.measure import num_parameters, physical_macs
-from hoyer_search.compression.shrink import exactness, shrink
+from hoyer_search.compression.shrink import shrink
 
 SHAPE = (3, 224, 224)
 

@@ -281,6 +281,9 @@ def export(folder: Path, kind: "Format", output: Path, factory: str | None, as_j
     show_default=True,
     help="Zero single weights, or filters and channels with every weight under the threshold.",
 )
+@click.option(
+    "--round-to", type=click.IntRange(1), default=1, show_default=True, help="Multiple of widths."
+)
 @click.option("--input-shape", metavar="C,H,W", help="Shape of one example, for your own network.")
 @click.option(
     "--argument",
@@ -299,6 +302,7 @@ def compress(
     rule: "Rule",
     threshold: float,
     granularity: "Granularity",
+    round_to: int,
     input_shape: str | None,
     arguments: tuple[str, ...],
     output: Path,
@@ -323,6 +327,7 @@ def compress(
         threshold=threshold,
         rule=rule,
         granularity=granularity,
+        round_to=round_to,
         input_shape=_shape(input_shape),
         arguments=dict(map(spaces.parse_override, arguments)),
     )

@@ -13,12 +13,14 @@ from hoyer_search import models
 from hoyer_search.compression import measure
 from hoyer_search.compression.artifact import WEIGHTS, Architecture, save_artifact
 from hoyer_search.compression.channels import ChannelGraph
+from hoyer_search.compression.exactness import exactness
 from hoyer_search.compression.latency import measure_latency, measure_throughput
 from hoyer_search.compression.masks import Masks, make_masks, masks_from_zeros
-from hoyer_search.compression.shrink import exactness, shrink
+from hoyer_search.compression.planning import check_connected
+from hoyer_search.compression.shrink import shrink
 from hoyer_search.compression.thresholds import Granularity, Rule
 from hoyer_search.compression.weights import apply_weights
-from hoyer_search.errors import InputError, StorageError
+from hoyer_search.errors import InputError, ShrinkError, StorageError
 
 
 def compress(
@@ -29,6 +31,7 @@ def compress(
     threshold: float,
     rule: Rule = "absolute",
     granularity: Granularity = "element",
+    round_to: int = 1,
     input_shape: Sequence[int] | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -42,6 +45,7 @@ def compress(
         rule: ``absolute``, or ``std_ratio`` for multiples of each layer's standard deviation.
         granularity: ``element`` zeroes single weights, ``structural`` whole filters and channels.
             Either way what is dead afterwards is removed.
+        round_to: Widths become multiples of it, for hardware.
         input_shape: Shape of one example; a built-in network knows its own.
         arguments: Keyword arguments of the factory.
 
@@ -67,9 +71,12 @@ def compress(
     graph = ChannelGraph.trace(model, example)
     dense = _counts(model, masks_from_zeros(model, graph), example)
     masks = make_masks(model, graph, threshold=threshold, rule=rule, granularity=granularity)
-    _check_alive(masks, threshold)
     masks.apply_(model)
-    shrunk, report = shrink(model.eval(), graph, masks)
+    try:
+        check_connected(model, graph)
+    except ShrinkError as error:
+        raise InputError(f"the threshold {threshold:g} is too high: {error}") from error
+    shrunk, report = shrink(model.eval(), graph, masks, round_to=round_to)
     metrics = {
         "threshold": threshold,
         "dense": dense,
@@ -107,16 +114,6 @@ def _input_shape(factory: str, given: Sequence[int] | None) -> tuple[int, ...]:
     if not given or min(given) < 1:
         raise InputError(f"the shape of one example must be positive numbers, got {list(given)}")
     return tuple(given)
-
-
-def _check_alive(masks: Masks, threshold: float) -> None:
-    """Refuses masks that cut the network in two."""
-    for layer in measure.layer_results(masks):
-        if layer.nonzeros == 0:
-            raise InputError(
-                f"a network needs a weight in every layer, but the threshold {threshold:g} leaves "
-                f"none of {layer.weights:,} in {layer.name!r}. Lower it"
-            )
 
 
 def _counts(model: nn.Module, masks: Masks, example: torch.Tensor) -> dict[str, int]:

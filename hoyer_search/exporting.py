@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hoyer_search import files, models
 from hoyer_search.compression.artifact import read_artifact
-from hoyer_search.compression.shrink import exactness
+from hoyer_search.compression.exactness import exactness
 from hoyer_search.compression.weights import apply_weights, load_weights
 from hoyer_search.errors import InputError, ShrinkError, StorageError
 
@@ -46,7 +46,7 @@ def export_artifact(
     Returns:
         ``file, format, bytes``, and ``difference``: the largest between the outputs of what was
         written, read again, and those of the artefact, relative to the largest output, on random
-        inputs in batches of one and three. (``masked``: absolute, in float64.)
+        inputs in batches of one and three (``masked``: in float64).
 
     Raises:
         ArtifactError: The artefact is damaged or needs a factory.

@@ -51,6 +51,12 @@ def test_what_is_under_the_threshold_is_gone_and_the_rest_unchanged(trained, tmp
     assert read_artifact(tmp_path / "small").metrics["structure"] == metrics["structure"] == "2-4"
 
 
+def test_widths_can_suit_hardware(trained, tmp_path):
+    squeeze(tmp_path / "small", trained[1], round_to=3)
+    small = load_artifact(tmp_path / "small", factory=toys.cnn)
+    assert (small[0].out_channels, small[4].out_channels) == (3, 6)
+
+
 def test_zero_threshold_removes_what_is_zero_already(trained, tmp_path):
     model, _ = trained
     with torch.no_grad():
@@ -105,7 +111,8 @@ def test_arguments_reach_the_factory(monkeypatch, capsys, tmp_path):
     [
         ({"threshold": -1.0}, InputError, "threshold must be a number from 0"),
         ({"threshold": float("nan")}, InputError, "threshold must be a number from 0"),
-        ({"threshold": 50.0}, InputError, "leaves none of 54 in '0'. Lower it"),
+        ({"threshold": 50.0}, InputError, "50 is too high: .* nothing gets through layer '.'"),
+        ({"round_to": 0}, InputError, "round_to must be at least 1, got 0"),
         ({"input_shape": None}, InputError, "--input-shape 3,32,32"),
         ({"input_shape": (1, 0, 6)}, InputError, "must be positive numbers"),
         ({"input_shape": (3, 6, 6)}, InputError, r"must accept a batch of shape \(1, 3, 6, 6\)"),

@@ -17,8 +17,9 @@ from hoyer_search.compression.artifact import (
     verify,
 )
 from hoyer_search.compression.channels import ChannelGraph
+from hoyer_search.compression.exactness import exactness
 from hoyer_search.compression.masks import Masks, make_masks, masks_from_zeros
-from hoyer_search.compression.shrink import exactness, shrink
+from hoyer_search.compression.shrink import shrink
 from hoyer_search.errors import ArtifactError, PluginError
 from hoyer_search.models import build, load_artifact, load_masked
 
