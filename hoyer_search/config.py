@@ -259,7 +259,7 @@ class SweepConfig(Section):
     search: Search
     objective: Objective = Objective()
     sampler: SamplerName = "auto"
-    """How trials are suggested; ``auto`` is ``gp`` up to 200 trials and ``tpe`` beyond."""
+    """How trials are suggested; ``auto`` is ``curve-ei`` up to 200 trials and ``tpe`` beyond."""
     warm_start: Literal["dense", "path"] = "dense"
     """What a trial regularizes: the dense network, or with ``path`` the regularized network of the
     finished trial nearest in the searched space, for ``pipeline.regularize.warm_epochs``. Presets,

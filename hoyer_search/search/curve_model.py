@@ -122,9 +122,9 @@ class FrontImprovement:
         """
         model = CurveModel.fit(points, curves, categorical=categorical)
         known = [curve for curve in curves if curve is not None]
-        wanted = levels(known[0].floors)
-        allowed = known[0].dense - wanted
-        best = np.max([curve.reached(wanted) for curve in known], axis=0)
+        allowed = known[-1].dense - levels(known[-1].floors)
+        # Each by its own floors: trials of an earlier sweep had another dense network.
+        best = np.max([curve.reached(levels(curve.floors)) for curve in known], axis=0)
         best = best + model.improvement(pending, allowed=allowed, best=best).sum(axis=0)
         return cls(model.believe(pending), allowed, best)
 

@@ -24,8 +24,8 @@ from hoyer_search.search.curve_ei import CurveEISampler
 from hoyer_search.search.grid import GridSampler
 from hoyer_search.search.parameters import Space, is_among, num_settings, settings, tried
 
-GP_LIMIT = 200
-"""Most trials for which ``auto`` is ``gp``; its cost grows with the cube of their number."""
+MODEL_LIMIT = 200
+"""Most trials for which ``auto`` is ``curve-ei``; its cost grows with the cube of their number."""
 
 DRAWS = 20
 """Draws from the filler before a setting that was tried already is taken again."""
@@ -36,8 +36,8 @@ def make_sampler(
 ) -> BaseSampler:
     """Returns a sampler for a study of a fixed space; it never suggests a setting twice.
 
-    - ``curve-ei``: Gaussian processes of the compression read off whole curves, expected
-      improvement of the operating points. It starts after d + 1 trials, from 2 to 4.
+    - ``curve-ei``: Gaussian processes of what whole curves come to, expected improvement of the
+      front. It starts after d + 1 trials of d parameters, from 2 to 4.
     - ``gp``: a Gaussian process per objective and constraint, expected hypervolume improvement.
       It starts after 2 d + 1 trials of d parameters, or a third of a small budget.
     - ``tpe``: tree-structured Parzen estimator, over all parameters jointly. It starts after 10
@@ -45,7 +45,7 @@ def make_sampler(
     - ``nsga2``: a genetic algorithm with populations of a fifth of the budget, from 4 to 50.
     - ``random``: independent draws.
     - ``grid``: a regular grid of at least as many settings as the budget, in random order.
-    - ``auto``: ``gp`` up to 200 trials, ``tpe`` beyond.
+    - ``auto``: ``curve-ei`` up to 200 trials, ``tpe`` beyond.
 
     What comes before a model can say anything is a scrambled Sobol sequence.
 
@@ -59,7 +59,7 @@ def make_sampler(
             the same Sobol sequence.
     """
     if name == "auto":
-        name = "gp" if num_trials <= GP_LIMIT else "tpe"
+        name = "curve-ei" if num_trials <= MODEL_LIMIT else "tpe"
     fresh = int(np.random.SeedSequence((seed, num_existing)).generate_state(1)[0])
     third = max(2, num_trials // 3)
     if name == "random":

@@ -163,10 +163,10 @@ def test_gp_learns_where_the_optimum_is(toy_config, make_sweep):
     assert best > 0.95
 
 
-def test_auto_is_gp_up_to_200_trials_and_tpe_beyond():
+def test_auto_is_curve_ei_up_to_200_trials_and_tpe_beyond():
     def model(num_trials: int) -> str:
         made = make_sampler("auto", space=SPACE, seed=0, num_trials=num_trials)
         return type(made._model).__name__
 
-    assert model(200) == "GPSampler"
+    assert model(200) == "CurveEISampler"
     assert model(201) == "TPESampler"
