@@ -57,6 +57,9 @@ class Regularizer(Section):
     """Factor of the filter-wise groups of a group regularizer: alpha_n over alpha."""
     channel_weight: NonNegative = 1.0
     """Factor of the channel-wise groups of a group regularizer: alpha_c over alpha."""
+    groups: Literal["layer", "coupled"] = "layer"
+    """Filter-wise groups of ``group_hs``: each layer's own filters, as in the paper, or all filters
+    that make one channel of a residual stream together."""
     layer_weights: dict[str, NonNegative] = {}
     """Further factor by layer name; 1 for layers not named, 0 leaves a layer alone."""
 
@@ -287,6 +290,11 @@ class SweepConfig(Section):
             raise ValueError(
                 f"regularizer {self.regularizer.name} makes whole filters and channels zero: "
                 "set pruning.granularity to structural"
+            )
+        if self.regularizer.groups == "coupled" and self.regularizer.name != "group_hs":
+            raise ValueError(
+                "regularizer.groups: coupled is for group_hs, got regularizer "
+                f"{self.regularizer.name}: set groups to layer"
             )
         for preset in self.presets:
             for name, value in preset.items():

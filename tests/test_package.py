@@ -38,7 +38,7 @@ def test_the_command_line_answers_without_a_framework():
 
 
 def test_public_names_resolve():
-    assert {"run", "resume", "open_sweep", "load_artifact"} <= set(dir(hs))
+    assert {"run", "resume", "open_sweep", "load_artifact", "shrink", "count_macs"} <= set(dir(hs))
     for name in dir(hs):
         assert getattr(hs, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):

@@ -94,6 +94,12 @@ def check_pages(command, folder, port):
 
 
 @pytest.mark.slow
+def test_a_network_in_memory(tmp_path):
+    printed = run([sys.executable, "-c", block("python", "hs.shrink(")], tmp_path)
+    assert "outputs differ by at most" in printed
+    assert float(printed.splitlines()[-1]) > 1.5
+
+
 def test_the_python(tmp_path):
     code = block("python", "hs.run(")
     assert '{"budget.trials": 4}' in code

@@ -88,6 +88,11 @@ def test_a_minimal_space_takes_defaults_and_yaml_1_2_numbers(write):
             "name: tiny\nregularizer: {name: group_hs}",
             r"set pruning.granularity to structural",
         ),
+        (
+            "name: tiny",
+            "name: tiny\nregularizer: {groups: coupled}",
+            r"coupled is for group_hs, got regularizer hoyer_square: set groups to layer",
+        ),
     ],
 )
 def test_errors_name_file_line_and_field(write, old, new, message):

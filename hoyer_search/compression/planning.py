@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hoyer_search.compression.channels import ChannelGraph
 from hoyer_search.compression.constants import constants
-from hoyer_search.compression.flow import Mix, Sink
+from hoyer_search.compression.flow import Mix, Scale, Sink
 from hoyer_search.compression.layers import prunable_layers, to_blocks
 from hoyer_search.compression.layouts import Balance
 from hoyer_search.compression.propagation import Flags, Reach, live_rows, made, reach, read
@@ -70,20 +70,22 @@ def check_connected(model: nn.Module, graph: ChannelGraph) -> None:
         ShrinkError: It does not; the layer that cut it in two is named.
     """
     weights = {name: layer.weight for name, layer in prunable_layers(model).items()}
-    depends = made(graph, reach(weights, graph), dependence=True)
+    norms = {name: getattr(model.get_submodule(name), "weight", None) for name in graph.norms}
+    gammas = {name: gamma != 0 for name, gamma in norms.items() if gamma is not None}
+    depends = made(graph, reach(weights, graph), gammas=gammas)
     outputs = [depends[s.source] for s in graph.flow if isinstance(s, Sink) and s.output]
     if not outputs or any(bool(flags.any()) for flags in outputs):
         return
-    cuts = [
-        step.layer
+    ends = [
+        (step.layer if isinstance(step, Mix) else step.norm, step.source)
         for step in graph.flow
-        if isinstance(step, Mix)
-        and not bool(depends[step.out].any())
-        and (step.source is None or bool(depends[step.source].any()))
+        if isinstance(step, Mix | Scale) and not bool(depends[step.out].any())
     ]
+    cuts = [name for name, read in ends if read is None or bool(depends[read].any())]
+    last = cuts[-1] if cuts else next((name for name, _ in ends), "")
     raise ShrinkError(
         "a shrunk network must depend on its input, but nothing gets through layer "
-        f"{cuts[-1]!r}: every way through its weights is zero. Prune it less"
+        f"{last!r}: every way through its weights is zero. Prune it less"
     )
 
 

@@ -43,7 +43,9 @@ def reach(weights: Mapping[str, Tensor], graph: ChannelGraph) -> dict[str, Tenso
     }
 
 
-def made(graph: ChannelGraph, reached: Reach, *, dependence: bool = False) -> Flags:
+def made(
+    graph: ChannelGraph, reached: Reach, *, gammas: Mapping[str, Tensor] | None = None
+) -> Flags:
     """Returns which positions of each tensor are made: not zero for every input.
 
     A filter without a live weight that reads something made makes nothing: its bias and
@@ -52,12 +54,14 @@ def made(graph: ChannelGraph, reached: Reach, *, dependence: bool = False) -> Fl
     Args:
         graph: The channel graph.
         reached: What ``reach`` returns.
-        dependence: Return instead which positions depend on the network's input.
+        gammas: Which scales of each BatchNorm are not zero, by name. Given them, the result is
+            instead which positions depend on the network's input.
 
     Returns:
         Booleans of shape (n,) by tensor; nothing waits for the device.
     """
     flags: Flags = {}
+    dependence = gammas is not None
     for step in graph.flow:
         match step:
             case Source():
@@ -72,10 +76,11 @@ def made(graph: ChannelGraph, reached: Reach, *, dependence: bool = False) -> Fl
                 if step.has_bias and not dependence:
                     flags[step.out] = flags[step.out] | graph.lasting[step.out]
             case Scale():
-                flags[step.out] = flags[step.source]
-                if not dependence:
-                    still = graph.lasting[step.out]
-                    flags[step.out] = flags[step.out] | (still if step.affine else True)
+                if gammas is not None:
+                    flags[step.out] = flags[step.source] & gammas.get(step.norm, True)
+                else:
+                    still = graph.lasting[step.out] if step.affine else True
+                    flags[step.out] = flags[step.source] | still
             case Map():
                 flags[step.out] = flags[step.source] | (not step.keeps_zero and not dependence)
             case Combine():

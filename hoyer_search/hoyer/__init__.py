@@ -5,6 +5,7 @@ Differentiable Scale-Invariant Sparsity Measures" (ICLR 2020, https://arxiv.org/
 """
 
 from hoyer_search.hoyer.compiling import worth_compiling
+from hoyer_search.hoyer.coupled_group_hs import CoupledGroupHS
 from hoyer_search.hoyer.explicit_group_hs import ExplicitGroupHS
 from hoyer_search.hoyer.group_hs import GroupHS
 from hoyer_search.hoyer.group_lasso import GroupLasso
@@ -20,6 +21,7 @@ from hoyer_search.hoyer.transformed_l1 import TransformedL1
 __all__ = [
     "L1",
     "REGULARIZERS",
+    "CoupledGroupHS",
     "ExplicitGroupHS",
     "GroupHS",
     "GroupLasso",

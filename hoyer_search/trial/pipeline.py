@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +20,7 @@ from hoyer_search import results
 from hoyer_search.compression.channels import ChannelGraph
 from hoyer_search.compression.masks import Masks
 from hoyer_search.compression.thresholds import threshold_grid
-from hoyer_search.config import SweepConfig
+from hoyer_search.config import Regularizer, SweepConfig
 from hoyer_search.datasets import Splits
 from hoyer_search.errors import TrialDiverged
 from hoyer_search.front import Front
@@ -130,7 +131,7 @@ class _Trial:
         inputs = {} if parent is None else {"parent": parent.key}
         key = stages.stage_key(
             dense=dense_key,
-            regularizer=config.regularizer.model_dump(),
+            regularizer=_regularizer_key(config.regularizer),
             training=settings.model_dump(),
             **inputs,
         )
@@ -310,6 +311,11 @@ class _Trial:
                 export_point(self.folder, self.config, m, dense=dense, data=self.bench.data)
         self.wall_seconds["measure"] = time.perf_counter() - start
         return [m.point for m in measured]
+
+
+def _regularizer_key(settings: Regularizer) -> dict[str, Any]:
+    """Returns what a stage's key holds of the regularizer: of old sweeps, what it held then."""
+    return settings.model_dump(exclude={"groups"} if settings.groups == "layer" else None)
 
 
 def _check_finite(model: nn.Module) -> None:

@@ -14,7 +14,7 @@ from hoyer_search.compression.layers import prunable_layers
 from hoyer_search.compression.masks import Masks
 from hoyer_search.config import SweepConfig, Training
 from hoyer_search.datasets import Splits
-from hoyer_search.hoyer import make_regularizer, worth_compiling
+from hoyer_search.hoyer import CoupledGroupHS, Regularizer, make_regularizer, worth_compiling
 from hoyer_search.results import Progress
 from hoyer_search.trial.batches import make_batches
 from hoyer_search.trial.checkpoint import Checkpoints
@@ -60,19 +60,29 @@ class Workbench:
     def penalty(self, model: nn.Module) -> Penalty:
         """Returns the regularizer of Equations 7 and 8 on a network's prunable layers."""
         settings, training = self.config.regularizer, self.config.pipeline.regularize
-        layers = prunable_layers(model)
-        weights = [layer.get_parameter("weight") for layer in layers.values()]
+        factors = {n: settings.layer_weights.get(n, 1.0) for n in prunable_layers(model)}
+        names = [name for name, factor in factors.items() if factor]
+        weights = [model.get_submodule(name).get_parameter("weight") for name in names]
         steps = training.epochs * math.ceil(self.training.num_examples / training.batch_size)
-        return Penalty(
-            make_regularizer(
+        if settings.groups == "coupled":
+            regularizer = self._coupled(model, names)
+        else:
+            regularizer = make_regularizer(
                 settings.name,
                 filter_weight=settings.filter_weight,
                 channel_weight=settings.channel_weight,
                 compiled=worth_compiling(sum(w.numel() for w in weights), steps),
-            ),
-            weights,
-            [settings.layer_weights.get(name, 1.0) for name in layers],
-            settings.decay,
+            )
+        return Penalty(regularizer, weights, [factors[name] for name in names], settings.decay)
+
+    def _coupled(self, model: nn.Module, names: list[str]) -> Regularizer:
+        """Returns Group-HS over the channels that layers make together."""
+        settings, layers = self.config.regularizer, self.graph(model).layers
+        return CoupledGroupHS(
+            # The weight of a transposed convolution has its filters along the other dimension.
+            [None if layers[name].transposed else layers[name].rows for name in names],
+            filter_weight=settings.filter_weight,
+            channel_weight=settings.channel_weight,
         )
 
     def checkpoints(self, folder: Path) -> Checkpoints:

@@ -64,6 +64,12 @@ def test_searched_parameters_do_not_change_the_pretrained_network(start, toy_con
         },
         {
             "model__factory": "toys:cnn",
+            "regularizer__name": "group_hs",
+            "regularizer__groups": "coupled",
+            "pruning__granularity": "structural",
+        },
+        {
+            "model__factory": "toys:cnn",
             "pruning__rule": "absolute",
             "objective__sparsity": "latency_ms",
         },
