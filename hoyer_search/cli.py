@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from hoyer_search import __version__, spaces
 from hoyer_search.client import DEFAULT_STORAGE
-from hoyer_search.config import SweepConfig
+from hoyer_search.config import StoppingName, SweepConfig
 from hoyer_search.confirmation import confirmations, confirmed_by_point, verdict
 from hoyer_search.display import Display, clock, confirmations_table, points_table
 from hoyer_search.ending import more_budget, stop_text
@@ -407,11 +408,18 @@ def plan(space: str, settings: tuple[str, ...], as_json: bool) -> None:
 
 @cli.command()
 @click.argument("recording", type=click.Path(path_type=Path))
-@click.option("--sampler", default="auto", show_default=True, help="Sampler, or SAMPLER-joint.")
+@click.option(
+    "--sampler", default="auto", show_default=True, help="Sampler, SAMPLER-joint, or METHOD+RULE."
+)
 @click.option("--against", multiple=True, help="Method to test it against; repeatable.")
 @click.option("--trials", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=40, show_default=True)
+@click.option(
+    "--early-stopping",
+    type=click.Choice(typing.get_args(StoppingName)),
+    help="Of methods that name none as METHOD+RULE.  [default: the recorded space's]",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="PNG of a plot to write.")
 @json_option
 def simulate(
@@ -421,6 +429,7 @@ def simulate(
     trials: int,
     workers: int,
     seeds: int,
+    early_stopping: StoppingName | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -429,6 +438,7 @@ def simulate(
     \b
     hoyer-search simulate RECORDING --sampler gp --against tpe-joint -o plot.png
     hoyer-search simulate RECORDING --sampler random --workers 8 --trials 40 --json
+    hoyer-search simulate RECORDING --sampler random+curve --against random+none
     """
     from hoyer_search.search.simulate.report import compare, tables
 
@@ -438,6 +448,7 @@ def simulate(
         trials=trials,
         workers=workers,
         seeds=seeds,
+        early_stopping=early_stopping,
         plot=output,
     )
     if as_json:
@@ -487,6 +498,9 @@ def _print_sweep(name: str, storage: Path) -> None:
     front, ended = folder.front(), folder.results()
     failed = [r for r in ended if r.state == "failed"]
     head = f"sweep {name}: {folder.state()}, {len(ended)} of {len(folder.specs())} trials ended"
+    stopped = sum(r.state == "stopped" for r in ended)
+    if stopped:
+        head += f", {stopped} of them early"
     if folder.config().protocol == "paper":
         head += ", selected on the TEST set (protocol: paper)"
     _say(head)

@@ -14,6 +14,7 @@ RegularizerName = Literal[
     "hoyer", "hoyer_square", "l1", "transformed_l1", "group_hs", "group_lasso"
 ]
 SamplerName = Literal["auto", "curve-ei", "gp", "tpe", "nsga2", "random", "grid"]
+StoppingName = Literal["curve", "asha", "none"]
 
 
 class Section(BaseModel):
@@ -267,6 +268,9 @@ class SweepConfig(Section):
     """What a trial regularizes: the dense network, or with ``path`` the regularized network of the
     finished trial nearest in the searched space, for ``pipeline.regularize.warm_epochs``. Presets,
     and trials that start before any has finished, take the dense one."""
+    early_stopping: StoppingName = "curve"
+    """``curve`` stops a trial that is unlikely to beat any operating point, ``asha`` half of the
+    trials at each quarter of regularizing, ``none`` no trial."""
     budget: Budget = Budget()
     resources: Resources = Resources()
     presets: list[dict[str, Value]] = []
@@ -282,6 +286,12 @@ class SweepConfig(Section):
     """``paper`` selects on the test set, as the paper did, and marks every result so made."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of everything random."""
+
+    @property
+    def stops_early(self) -> bool:
+        """Returns whether trials may be stopped; only if curves know what is to be small."""
+        known = self.objective.sparsity in ("nonzeros", "macs")
+        return known and self.early_stopping != "none"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -25,7 +25,7 @@ class Display:
         self._console, self._trials, self._get_front = console, trials, get_front
         self._running: dict[str, tuple[TrialSpec, Progress | None, float]] = {}
         self._pretraining: Progress | None = None
-        self._ended = self._failed = 0
+        self._ended = self._failed = self._stopped = 0
         self._front: Front | None = None
         self._durations: list[float] = []
         self._live = Live(
@@ -67,6 +67,7 @@ class Display:
         self._durations.append(time.monotonic() - start)
         self._ended += 1
         self._failed += result.state == "failed"
+        self._stopped += result.state == "stopped"
         self._front = self._get_front()
         if result.state == "failed":
             reason = (result.error or "").strip().splitlines()[-1:]
@@ -74,6 +75,8 @@ class Display:
         elif self._front is not None and result.points:
             best = [p for p in self._front.points if p.uid == spec.uid]
             outcome = f"{len(best)} of its {len(result.points)} points are on the front"
+        elif result.state == "stopped":
+            outcome = "stopped early: it promised nothing better than what there is"
         else:
             outcome = result.state
         count = f"{self._ended}/{self._trials}{self._time_left()}"
@@ -92,6 +95,8 @@ class Display:
 
     def _render(self) -> Group:
         head = f"{self._ended} of {self._trials} trials{self._time_left()}"
+        if self._stopped:
+            head += f", {self._stopped} stopped early"
         if self._failed:
             head += f", {self._failed} failed"
         parts: list[Text | Table] = [Text(head, style="bold")]

@@ -198,6 +198,8 @@ class TrialResult:
         regularized: Key of the stage that holds its regularized network, for trials that start
             from it.
         retrains: As in the trial's specification.
+        forecast: Of a stopped trial, by operating point: the log2 compression that was expected of
+            it, or minus what it was expected to lack (see ``search.objectives.shortfall``).
     """
 
     number: int
@@ -212,6 +214,7 @@ class TrialResult:
     parent: str | None = None
     regularized: str | None = None
     retrains: Retraining | None = None
+    forecast: dict[str, float] = field(default_factory=dict)
 
 
 def parent(spec: TrialSpec, result: TrialResult | None) -> str | None:
@@ -248,6 +251,8 @@ class Progress:
         epochs: Epochs the stage has.
         metrics: Named measurements, e.g. ``{"loss": 0.11, "val_accuracy": 0.98}``.
         time: Unix time in seconds.
+        wall_seconds: Seconds of the stage so far, over all attempts; 0 where none is counted.
+        curve: Raw curve at a milestone of regularizing, by rising threshold; else empty.
     """
 
     stage: str
@@ -256,6 +261,8 @@ class Progress:
     metrics: dict[str, float]
     time: float
     point: int | None = None
+    wall_seconds: float = 0.0
+    curve: list[CurvePoint] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

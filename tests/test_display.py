@@ -54,6 +54,12 @@ def test_a_trial_that_starts_from_another_says_so():
     assert shown(Event(spec=spec)).endswith("name=l1, from trial 003-fedcba\n")
 
 
+def test_a_trial_that_was_stopped_early_is_shown_as_such():
+    ended = Event(spec=SPEC, result=result("stopped"))
+    assert "stopped early" in shown(ended).splitlines()[0]
+    assert "1 stopped early" in shown(ended, terminal=True)
+
+
 def test_a_terminal_shows_trials_stages_and_the_front():
     text = shown(
         Event(spec=SPEC, result=result("complete")),

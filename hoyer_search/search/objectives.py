@@ -15,6 +15,9 @@ from hoyer_search.front import Front
 from hoyer_search.results import TrialResult
 from hoyer_search.trial.prediction import ACCURACY_UNIT
 
+HAIR = 1e-3
+"""Constraint of a stopped trial that was expected to keep a floor."""
+
 CONSTRAINT = "floor"
 """Name of the constraint in the study: at most 0 when the loosest floor is kept."""
 
@@ -40,8 +43,12 @@ def outcome(result: TrialResult, objective: Objective) -> Outcome:
 
     Points are chosen by their validation accuracy after finetuning. A failed trial, and one
     without points, counts as one that lost all accuracy: so every sampler, also those that
-    overlook failed trials, learns to keep away.
+    overlook failed trials, learns to keep away. A stopped one counts as what was expected of it,
+    and as infeasible, if by a hair: it has no network.
     """
+    if result.state == "stopped" and result.forecast:
+        values = [result.forecast[name] for name in objective.points]
+        return Outcome(values=values, violation=max(HAIR, -max(values)))
     if result.state == "failed" or result.dense is None or not result.points:
         lost = shortfall(1.0)
         return Outcome(values=[-lost] * len(objective.points), violation=lost)

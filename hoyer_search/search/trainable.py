@@ -1,6 +1,7 @@
 """A trial as Ray Tune runs it: one step of ours is one step of Tune's."""
 
 import gc
+import json
 import math
 import sys
 import traceback
@@ -12,7 +13,7 @@ from ray import tune
 
 from hoyer_search import results
 from hoyer_search.errors import TrialDiverged, TrialFenced
-from hoyer_search.results import Progress, TrialResult, TrialSpec
+from hoyer_search.results import CurvePoint, Progress, TrialResult, TrialSpec
 from hoyer_search.search.failures import append_failure, record_failed
 from hoyer_search.store import SweepFolder
 
@@ -125,7 +126,10 @@ def to_report(progress: Progress) -> dict[str, float | int | str]:
         "epochs": progress.epochs,
         "unix_time": progress.time,
         "point": math.nan if progress.point is None else progress.point,
+        "stage_seconds": progress.wall_seconds,
     }
+    if progress.curve:
+        report["curve"] = json.dumps([results.to_json(point) for point in progress.curve])
     return report | {_METRIC + name: value for name, value in progress.metrics.items()}
 
 
@@ -144,4 +148,6 @@ def from_report(report: dict[str, Any]) -> Progress | None:
             for name, value in report.items()
             if name.startswith(_METRIC)
         },
+        wall_seconds=report["stage_seconds"],
+        curve=[CurvePoint(**point) for point in json.loads(report.get("curve", "[]"))],
     )

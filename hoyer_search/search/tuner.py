@@ -8,6 +8,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from hoyer_search import results
 from hoyer_search.config import SweepConfig
@@ -15,6 +16,7 @@ from hoyer_search.results import Event, Finished, TrialSpec
 from hoyer_search.search.cluster import check_cluster, cluster, num_slots
 from hoyer_search.search.pretraining import Pretrain, pretrain_remotely
 from hoyer_search.search.retraining import Retrainings
+from hoyer_search.search.scheduler import StoppingScheduler
 from hoyer_search.search.searcher import StudySearcher, Work
 from hoyer_search.search.stopping import Meter, Stopping
 from hoyer_search.search.study import Study
@@ -185,7 +187,10 @@ class SearchRun:
             tune.Tuner(
                 tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
                 tune_config=tune.TuneConfig(
-                    search_alg=searcher, num_samples=work.num_left, reuse_actors=True
+                    search_alg=searcher,
+                    scheduler=self._scheduler(),
+                    num_samples=work.num_left,
+                    reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
                     storage_path=str(self._temporary / "tune"),
@@ -197,6 +202,13 @@ class SearchRun:
             ).fit()
         finally:
             searcher.close()
+
+    def _scheduler(self) -> TrialScheduler:
+        """Returns early stopping as far as the sweep has it, and knows its finished trials."""
+        dense = self._folder.dense()
+        if dense is None or not self._config.stops_early:
+            return FIFOScheduler()  # type: ignore[no-untyped-call]
+        return StoppingScheduler(self._folder, self._config, dense)
 
 
 class _Events(tune.Callback):

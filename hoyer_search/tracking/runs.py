@@ -30,6 +30,7 @@ _SETTINGS = {
     "batch_size": "pipeline.regularize.batch_size",
     "sparsity": "objective.sparsity",
     "sampler": "sampler",
+    "early_stopping": "early_stopping",
     "protocol": "protocol",
     "seed": "seed",
 }
@@ -169,6 +170,7 @@ def sweep_metrics(results: Iterable[TrialResult], front: Front | None) -> dict[s
     metrics = {
         "trials": float(len(ended)),
         "failed": float(sum(result.state == "failed" for result in ended)),
+        "stopped": float(sum(result.state == "stopped" for result in ended)),
     }
     if front is not None:
         metrics["dense_accuracy"] = round(front.dense.val_accuracy, 4)
@@ -194,7 +196,7 @@ def curves(
         time: Time in Unix milliseconds of what has none of its own.
     """
     samples = [sample for line in lines for sample in _epoch(line)]
-    points = result.curve if result else []
+    points = result.curve if result and result.state != "stopped" else []
     samples += [
         Sample("prune/accuracy_by_nonzeros", p.val_accuracy, time, p.nonzeros) for p in points
     ]

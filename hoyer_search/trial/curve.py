@@ -10,9 +10,11 @@ from torch import nn
 from hoyer_search.compression import masks
 from hoyer_search.compression.channels import ChannelGraph
 from hoyer_search.compression.masks import Masks
+from hoyer_search.compression.thresholds import threshold_grid
 from hoyer_search.config import Pruning
 from hoyer_search.results import CurvePoint, Progress
-from hoyer_search.trial.training import count_correct
+from hoyer_search.trial.milestones import GRID, milestone_quarters, probe
+from hoyer_search.trial.training import Look, count_correct
 from hoyer_search.trial.workbench import Workbench
 
 
@@ -84,3 +86,37 @@ def evaluate_point(
         except StopIteration as end:
             points: list[CurvePoint] = end.value
             return points[0]
+
+
+def look_at_milestones(
+    model: nn.Module, graph: ChannelGraph, bench: Workbench, epochs: int
+) -> Look:
+    """Returns what evaluates a few points of a network's curve at milestones, for early stopping.
+
+    Which points depends on where accuracy falls (see ``milestones.probe``), so each waits for the
+    device. The network is left as it was. In a sweep that stops no trial, nothing is evaluated.
+
+    Args:
+        model: The network that is being trained, on the bench's device.
+        graph: Its channels.
+        bench: Configuration and validation data.
+        epochs: Epochs of the training.
+    """
+    pruning = bench.config.pruning
+    due = milestone_quarters(epochs) if bench.config.stops_early else {}
+
+    def look(epoch: int) -> list[CurvePoint]:
+        if epoch not in due:
+            return []
+        points: dict[int, CurvePoint] = {}
+        grid = threshold_grid(
+            model, rule=pruning.rule, granularity=pruning.granularity, points=GRID
+        )
+
+        def evaluate(index: int) -> float:
+            points[index] = evaluate_point(model, graph, bench, grid[index])
+            return points[index].val_accuracy
+
+        return [points[index] for index in probe(evaluate, len(grid))]
+
+    return look

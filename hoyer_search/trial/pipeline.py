@@ -27,7 +27,12 @@ from hoyer_search.front import Front
 from hoyer_search.results import CurvePoint, Dense, Point, Progress, TrialResult, TrialSpec
 from hoyer_search.store import SweepFolder
 from hoyer_search.trial import stages
-from hoyer_search.trial.curve import evaluate_curve, evaluate_point, make_masks
+from hoyer_search.trial.curve import (
+    evaluate_curve,
+    evaluate_point,
+    look_at_milestones,
+    make_masks,
+)
 from hoyer_search.trial.export import export_point
 from hoyer_search.trial.journal import Journal
 from hoyer_search.trial.measure import Measured, measure_point
@@ -51,7 +56,7 @@ def run_trial(folder: SweepFolder, spec: TrialSpec, data: Splits) -> Iterator[Pr
         data: The sweep's data.
 
     Yields:
-        A step each epoch, and each second of a curve.
+        A step each epoch, with the raw curve at milestones, and each second of the whole curve.
 
     Raises:
         TrialDiverged: A loss or a weight became NaN or infinite.
@@ -95,7 +100,7 @@ class _Trial:
         dense, model, key = load_pretrained(self.folder, self.config, self.bench)
         graph = self.bench.graph(model)
         parent = load_parent(model, self.folder, self.spec)
-        key = yield from self._regularize(model, key, parent)
+        key = yield from self._regularize(model, graph, key, parent)
         curve = yield from self._curve(model, graph, key)
         finetuned, curve = yield from self._finetune(dense, model, graph, curve, key)
         points = self._measure(dense, graph, finetuned)
@@ -123,7 +128,7 @@ class _Trial:
         return self.path / f"{name}-{key}"
 
     def _regularize(
-        self, model: nn.Module, dense_key: str, parent: Parent | None
+        self, model: nn.Module, graph: ChannelGraph, dense_key: str, parent: Parent | None
     ) -> Generator[Progress, None, str]:
         """Leaves the regularized network in ``model`` and returns the stage's key."""
         config = self.config
@@ -146,6 +151,7 @@ class _Trial:
                 stage="regularize",
                 checkpoints=checkpoints,
                 penalty=self.bench.penalty(model),
+                look=look_at_milestones(model, graph, self.bench, settings.epochs),
             ):
                 seconds = epoch.wall_seconds
                 yield to_progress("regularize", epoch, settings)

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from hoyer_search.compression.masks import Masks
 from hoyer_search.config import Training
 from hoyer_search.errors import TrialDiverged
 from hoyer_search.hoyer import Regularizer, add_gradients_
+from hoyer_search.results import CurvePoint
 from hoyer_search.trial.batches import Batches
 from hoyer_search.trial.checkpoint import Checkpoints, State
 
@@ -66,6 +67,7 @@ class Epoch:
         val_accuracy: Validation accuracy after it, in [0, 1].
         best_accuracy: Best validation accuracy so far, where the best epoch is kept.
         wall_seconds: Seconds of the stage so far, over all attempts.
+        curve: What ``look`` returned after it.
     """
 
     epoch: int
@@ -74,6 +76,15 @@ class Epoch:
     val_accuracy: float
     best_accuracy: float
     wall_seconds: float
+    curve: list[CurvePoint]
+
+
+Look = Callable[[int], list[CurvePoint]]
+
+
+def no_look(epoch: int) -> list[CurvePoint]:
+    """Returns no curve."""
+    return []
 
 
 def derive_seed(seed: int, *parts: str | int) -> int:
@@ -94,11 +105,13 @@ def train(
     penalty: Penalty | None = None,
     masks: Masks | None = None,
     keep_best: bool = False,
+    look: Look = no_look,
 ) -> Iterator[Epoch]:
     """Trains a network in place, from its last checkpoint when there is one.
 
     Order of the examples and all randomness of an epoch depend on the seed and the epoch alone,
-    so a resumed training gives the bytes of an uninterrupted one.
+    so a resumed training gives the bytes of an uninterrupted one. A checkpoint is saved when the
+    next epoch is asked for: what was seen of an epoch is safe before it can be skipped.
 
     Args:
         model: The network, on its device.
@@ -111,6 +124,7 @@ def train(
         penalty: Regularizer to add to the gradients.
         masks: Zeros to keep at zero after every step.
         keep_best: Whether the network ends with the weights of its best epoch by validation.
+        look: Called after each epoch with its number; leaves the network as it is.
 
     Yields:
         Every epoch that this call trained.
@@ -146,8 +160,8 @@ def train(
         if keep_best and accuracy >= state.best_accuracy:
             state.keep(accuracy)
         state.epoch = epoch + 1
+        curve = look(state.epoch)
         state.wall_seconds += time.perf_counter() - start
-        checkpoints.save_if_due(state, last=state.epoch == settings.epochs)
         yield Epoch(
             epoch=state.epoch,
             loss=loss,
@@ -155,7 +169,9 @@ def train(
             val_accuracy=accuracy,
             best_accuracy=max(accuracy, state.best_accuracy),
             wall_seconds=state.wall_seconds,
+            curve=curve,
         )
+        checkpoints.save_if_due(state, last=state.epoch == settings.epochs)
     if keep_best:
         state.restore_best()
 

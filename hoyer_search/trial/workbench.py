@@ -18,7 +18,7 @@ from hoyer_search.hoyer import CoupledGroupHS, Regularizer, make_regularizer, wo
 from hoyer_search.results import Progress
 from hoyer_search.trial.batches import make_batches
 from hoyer_search.trial.checkpoint import Checkpoints
-from hoyer_search.trial.training import Epoch, Penalty, derive_seed, train
+from hoyer_search.trial.training import Epoch, Look, Penalty, derive_seed, no_look, train
 
 
 class Workbench:
@@ -99,6 +99,7 @@ class Workbench:
         penalty: Penalty | None = None,
         masks: Masks | None = None,
         keep_best: bool = False,
+        look: Look = no_look,
     ) -> Iterator[Epoch]:
         """Trains a network through a stage; see ``training.train``."""
         return train(
@@ -112,6 +113,7 @@ class Workbench:
             penalty=penalty,
             masks=masks,
             keep_best=keep_best,
+            look=look,
         )
 
 
@@ -127,4 +129,6 @@ def to_progress(stage: str, epoch: Epoch, settings: Training, point: int | None 
         epochs=settings.epochs,
         metrics=metrics,
         time=time.time(),
+        wall_seconds=epoch.wall_seconds,
+        curve=epoch.curve,
     )

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -71,3 +72,11 @@ def test_trials_without_a_usable_point_have_lost_everything(lost):
     assert told.violation == shortfall(1.0)
     worst = outcome(trial((0.0, 1)), OBJECTIVE)
     assert all(a < b for a, b in zip(told.values, worst.values, strict=True))
+
+
+def test_a_stopped_trial_counts_as_what_was_expected_of_it_and_as_infeasible():
+    stopped = dataclasses.replace(trial(state="stopped"), forecast={"A": -0.5, "B": 1.0, "C": 3.0})
+    assert outcome(stopped, OBJECTIVE).values == [-0.5, 1.0, 3.0]
+    assert 0 < outcome(stopped, OBJECTIVE).violation < 0.01
+    hopeless = dataclasses.replace(stopped, forecast={"A": -3.0, "B": -2.5, "C": -2.0})
+    assert outcome(hopeless, OBJECTIVE).violation == 2.0

@@ -130,6 +130,36 @@ def test_trials_that_raise_diverge_or_lose_their_worker(toy_config, make_sweep):
 
 
 @pytest.mark.slow
+def test_hopeless_trials_are_stopped_early(toy_config, make_sweep):
+    config = toy_config(
+        sampler="random",
+        budget__trials=10,
+        resources__workers=1,
+        objective__points={"A": 0.0, "B": 0.01, "C": 0.03},
+    )
+    folder = make_sweep(config)
+    events = search(folder, run_trial=toy.run_watched_trial)
+
+    by_number = {result.number: result for result in folder.results()}
+    stopped = [n for n, result in by_number.items() if result.state == "stopped"]
+    assert list(by_number) == list(range(10)), "stopped trials count against the budget"
+    # Three trials teach the rule; then every second one is stopped at its first milestone.
+    assert stopped == [3, 5, 7, 9]
+    for number in stopped:
+        result = by_number[number]
+        assert result.curve == toy.curve(3.0)
+        assert all(0 < result.forecast[name] < 5 for name in ("A", "B", "C"))
+        own = [e for e in events if e.spec is not None and e.spec.number == number]
+        assert [e.progress.epoch for e in own if e.progress is not None] == [1]
+        assert own[-1].result == result
+    ends = ended(folder)
+    assert sorted(ends) == sorted(r.uid for r in by_number.values() if r.state == "complete")
+    told = Study.open(folder, config)
+    assert (told.num_ended, told.num_left) == (10, 0)
+    assert search(folder, run_trial=toy.run_watched_trial) == []
+
+
+@pytest.mark.slow
 def test_a_sweep_survives_ctrl_c_and_kill_9_of_its_driver(toy_config, make_sweep):
     config = toy_config(sampler="tpe", budget__trials=7)
     folder = make_sweep(config)

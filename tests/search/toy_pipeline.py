@@ -15,8 +15,9 @@ from typing import Any
 from hoyer_search import results
 from hoyer_search.config import SweepConfig
 from hoyer_search.errors import TrialDiverged
-from hoyer_search.results import Dense, Point, Progress, TrialResult, TrialSpec
+from hoyer_search.results import CurvePoint, Dense, Point, Progress, TrialResult, TrialSpec
 from hoyer_search.store import SweepFolder
+from hoyer_search.trial.journal import Journal
 
 DENSE = Dense(
     val_accuracy=0.98,
@@ -60,6 +61,41 @@ def run_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progr
         yield progress("regularize", epoch)
     results.save(folder.trial(spec.uid) / "result.json", result(spec))
     note(folder, f"end {spec.uid} {os.getpid()}")
+
+
+def run_watched_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progress]:
+    """A trial of four epochs with milestones; every second one collapses far too early."""
+    if folder.result(spec.uid) is not None:
+        return
+    note(folder, f"start {spec.uid} {os.getpid()}")
+    journal = Journal(folder.trial(spec.uid) / "metrics.jsonl")
+    edge = 3.0 if spec.number % 2 else 6.0 + spec.number / 10
+    for epoch in (1, 2, 3, 4):
+        step = progress("regularize", epoch)
+        step = dataclasses.replace(step, epochs=4, curve=curve(edge) if epoch < 4 else [])
+        journal.add(step)
+        yield step
+    ended = result(spec, accuracies=(0.981, 0.972, 0.955))
+    points = [
+        dataclasses.replace(p, nonzeros=round(100_000 / 2 ** (edge - 1 + i / 2)))
+        for i, p in enumerate(ended.points)
+    ]
+    ended = dataclasses.replace(ended, curve=curve(edge), points=points)
+    results.save(folder.trial(spec.uid) / "result.json", ended)
+    note(folder, f"end {spec.uid} {os.getpid()}")
+
+
+def curve(edge: float) -> list[CurvePoint]:
+    """Returns a raw curve that collapses around a log2 compression."""
+    return [
+        CurvePoint(
+            threshold=0.1 + compression,
+            val_accuracy=0.985 - 0.88 / (1 + math.exp(-4 * (compression - edge))),
+            nonzeros=round(100_000 / 2**compression),
+            macs=1,
+        )
+        for compression in (0.1, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+    ]
 
 
 def run_troubled_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progress]:

@@ -13,6 +13,8 @@ from hoyer_search.compression.artifact import read_artifact
 from hoyer_search.errors import TrialDiverged, TrialFenced
 from hoyer_search.results import Retraining, TrialSpec
 from hoyer_search.trial import stages
+from hoyer_search.trial.journal import Journal
+from hoyer_search.trial.milestones import NUM_POINTS
 from hoyer_search.trial.pipeline import run_trial
 from hoyer_search.trial.pretraining import pretrain
 
@@ -131,7 +133,7 @@ def test_a_killed_trial_goes_on_and_gives_the_same_result(start, tmp_path, kille
             break  # the generator is dropped: nothing after its last yield happens
     rest = list(run_trial(folder, spec, data))
     done = stages_run(first)
-    # Checkpoints are taken before a step is announced, so at most that step is repeated.
+    # A checkpoint is taken once a step was noted, so at most that step is repeated.
     assert len(set(done) & set(stages_run(rest))) <= 1
     result, whole = folder.result(spec.uid), folder.result("001-bbbbbb")
     assert result.curve == whole.curve
@@ -141,6 +143,48 @@ def test_a_killed_trial_goes_on_and_gives_the_same_result(start, tmp_path, kille
         )  # fmt: skip
     keys = [(m["stage"], m["point"], m["epoch"]) for m in folder.metrics(spec.uid)]
     assert len(keys) == len(set(keys)), "every step is in the journal once"
+    assert milestones(folder, spec) == milestones(folder, whole_spec)
+    assert list(milestones(folder, spec)) == [1, 2, 3]
+
+
+def milestones(folder, spec):
+    """Returns the curves of a trial's milestones, by epoch, as the journal has them."""
+    return {m["epoch"]: m["curve"] for m in folder.metrics(spec.uid) if m["curve"]}
+
+
+def test_a_milestone_is_not_lost_between_its_epoch_and_the_journal(start, monkeypatch):
+    folder, spec, data, _ = start()
+    add = Journal.add
+
+    def killed(journal, progress):
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+        add(journal, progress)
+
+    monkeypatch.setattr(Journal, "add", killed)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_trial(folder, spec, data))
+    assert list(milestones(folder, spec)) == [1]
+    monkeypatch.setattr(Journal, "add", add)
+    list(run_trial(folder, spec, data))
+    assert list(milestones(folder, spec)) == [1, 2, 3]
+
+
+def test_looking_at_milestones_changes_nothing_and_can_be_left(start, tmp_path):
+    folder, spec, data, _ = start()
+    config = spec.config | {"early_stopping": "none"}
+    left = TrialSpec(number=1, uid="001-bbbbbb", params=spec.params, config=config)
+    folder.add_trial(left)
+    seen = [step.curve for step in run_trial(folder, spec, data) if step.stage == "regularize"]
+    assert [bool(curve) for curve in seen] == [True, True, True, False]
+    for curve in seen[:3]:
+        assert len(curve) <= NUM_POINTS
+        sizes = [point.nonzeros for point in curve]
+        assert sizes == sorted(sizes, reverse=True)
+    assert not any(step.curve for step in run_trial(folder, left, data))
+    assert folder.result(left.uid).curve == folder.result(spec.uid).curve
+    accuracies = [[p.val_accuracy for p in folder.result(s.uid).points] for s in (left, spec)]
+    assert accuracies[0] == accuracies[1]
 
 
 def test_a_damaged_stage_is_run_again(start):

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import mannwhitneyu  # type: ignore[attr-defined]
 
-from hoyer_search.config import SamplerName, SweepConfig
+from hoyer_search.config import SamplerName, StoppingName, SweepConfig
 from hoyer_search.errors import ConfigError, unknown_name
 from hoyer_search.front import size
 from hoyer_search.search.simulate.oracle import Oracle
@@ -25,6 +25,11 @@ JOINT = "-joint"
 """Ending of a method that searches the threshold as one more parameter."""
 
 METHODS = [name + end for name in typing.get_args(SamplerName) for end in ("", JOINT)]
+
+PLUS = "+"
+"""Stands before a method's own early stopping: ``gp+none``."""
+
+STOPPING = list(typing.get_args(StoppingName))
 
 MILESTONES = (5, 10, 20, 40)
 """Numbers of trials at which methods are compared."""
@@ -43,6 +48,11 @@ class Runs:
         hypervolume_regret: What that lacks, as a share of the oracle's; below 0 when it has more.
         size: Best nonzeros or MACs by operating point; the dense network's while none is kept.
         regret: What those lack, in doublings of compression.
+        epochs: Epochs of regularizing and finetuning so far.
+        saved: Share of epochs that early stopping saved so far: of those that the same trials
+            would have had.
+        stopped: Trials stopped so far.
+        false_stops: Those of them that would have improved an operating point.
     """
 
     method: str
@@ -51,6 +61,10 @@ class Runs:
     hypervolume_regret: Floats
     size: dict[str, Floats]
     regret: dict[str, Floats]
+    epochs: Floats
+    saved: Floats
+    stopped: Floats
+    false_stops: Floats
 
 
 class Comparison:
@@ -64,7 +78,15 @@ class Comparison:
         sparsity: What is made small.
     """
 
-    def __init__(self, recording: Recording, *, trials: int, workers: int, seeds: int) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        *,
+        trials: int,
+        workers: int,
+        seeds: int,
+        early_stopping: StoppingName | None = None,
+    ) -> None:
         """Fits the recording.
 
         Args:
@@ -72,6 +94,8 @@ class Comparison:
             trials: Trials of each sweep, at least 1.
             workers: Trials that run at once.
             seeds: Sweeps of each method, of seeds 0, 1, ...
+            early_stopping: Of methods that name none; by default the recorded space's. A joint
+                search is a method to compare with: it stops no trial unless its name says so.
 
         Raises:
             InputError: The recording is too small, lacks the sparsity objective of its space, or
@@ -92,12 +116,13 @@ class Comparison:
         self._recording = recording
         self._surrogate = Surrogate(recording)
         self._trials, self._workers, self._seeds = trials, workers, range(seeds)
+        self._early_stopping = early_stopping or recording.config.early_stopping
         self._reference = cache(lambda: Oracle(self._surrogate, recording).reference(trials))
 
     @classmethod
-    def open(cls, path: Path, *, trials: int, workers: int, seeds: int) -> "Comparison":
+    def open(cls, path: Path, **options: Any) -> "Comparison":
         """Reads a recording; see ``load_recording`` and the constructor for what is raised."""
-        return cls(load_recording(path), trials=trials, workers=workers, seeds=seeds)
+        return cls(load_recording(path), **options)
 
     def run(self, method: str) -> Runs:
         """Runs the sweeps of a method.
@@ -112,6 +137,10 @@ class Comparison:
         hypervolume = _array([[s.hypervolume for s in sweep] for sweep in sweeps])
         doublings = {p: _array([[s.doublings[p] for s in w] for w in sweeps]) for p in points}
         dense = size(self._recording.dense, self.sparsity)
+        epochs, whole, stopped, false = (
+            _array([[getattr(standing, name) for standing in sweep] for sweep in sweeps])
+            for name in ("epochs", "whole_epochs", "stopped", "false_stops")
+        )
         return Runs(
             method=method,
             seconds=_array([[s.seconds for s in sweep] for sweep in sweeps]),
@@ -119,6 +148,10 @@ class Comparison:
             hypervolume_regret=1 - hypervolume / best.hypervolume,
             size={p: dense / 2**reached for p, reached in doublings.items()},
             regret={p: best.doublings[p] - doublings[p] for p in points},
+            epochs=epochs,
+            saved=1 - epochs / whole,
+            stopped=stopped,
+            false_stops=false,
         )
 
     def check(self, method: str) -> None:
@@ -127,15 +160,21 @@ class Comparison:
         Raises:
             ConfigError: There is none.
         """
-        if method not in METHODS:
-            raise ConfigError(unknown_name("method", method, METHODS))
+        base, plus, stopping = method.partition(PLUS)
+        if base not in METHODS:
+            raise ConfigError(unknown_name("method", base, METHODS))
+        if plus and stopping not in STOPPING:
+            raise ConfigError(unknown_name("early stopping", stopping, STOPPING))
 
     def config(self, method: str, seed: int) -> SweepConfig:
         """Returns the sweep of a method: the recorded space, with its sampler and budget."""
+        base, _, stopping = method.partition(PLUS)
+        joint = base.endswith(JOINT)
         data = self._recording.config.model_dump()
-        data |= {"sampler": method.removesuffix(JOINT), "seed": seed}
+        data |= {"sampler": base.removesuffix(JOINT), "seed": seed}
+        data["early_stopping"] = stopping or ("none" if joint else self._early_stopping)
         data["budget"] = {"trials": self._trials}
-        if method.endswith(JOINT):
+        if joint:
             low, high = self._surrogate.threshold_range
             data["search"]["threshold"] = {"low": low, "high": high, "log": True}
             data["presets"] = [p for p in data["presets"] if low <= p.get("threshold", low) <= high]
@@ -155,7 +194,11 @@ def summary(runs: Runs) -> dict[str, Any]:
 
     ``hypervolume``, ``hypervolume_regret``, ``seconds``, and by operating point ``size`` and
     ``regret``, by number of trials: 5, 10, 20 and 40, as far as the sweeps go, and the last.
+    ``epochs`` and ``epochs_saved``, a share, likewise. ``stopped`` is the number of stopped trials
+    of all sweeps together, and ``false_stop_rate`` the share of them that would have improved an
+    operating point: None when no trial was stopped.
     """
+    stopped = float(runs.stopped[:, -1].sum())
     last = runs.hypervolume.shape[1]
     trials = sorted({*(t for t in MILESTONES if t < last), last})
 
@@ -168,6 +211,10 @@ def summary(runs: Runs) -> dict[str, Any]:
         "seconds": at(runs.seconds),
         "size": {point: at(values) for point, values in runs.size.items()},
         "regret": {point: at(values) for point, values in runs.regret.items()},
+        "epochs": at(runs.epochs),
+        "epochs_saved": at(runs.saved),
+        "stopped": int(stopped),
+        "false_stop_rate": float(runs.false_stops[:, -1].sum()) / stopped if stopped else None,
     }
 
 

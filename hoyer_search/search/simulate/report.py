@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from hoyer_search.config import StoppingName
 from hoyer_search.search.simulate.comparison import Comparison, mann_whitney, summary
 from hoyer_search.search.simulate.plot import save_plot
 
@@ -17,17 +18,20 @@ def compare(
     trials: int,
     workers: int,
     seeds: int,
+    early_stopping: StoppingName | None = None,
     plot: Path | None = None,
 ) -> dict[str, Any]:
     """Simulates sweeps of some methods over a recording and returns how they compare.
 
     Args:
         path: The recording.
-        methods: Samplers by name, with ``-joint`` at the end to search the threshold as one more
-            parameter. The first is tested against each other one.
+        methods: Samplers by name, with ``-joint`` behind it to search the threshold as one more
+            parameter, and ``+curve``, ``+asha`` or ``+none`` at the end for early stopping of its
+            own. The first is tested against each other one.
         trials: Trials of each sweep.
         workers: Trials that run at once.
         seeds: Sweeps of each method.
+        early_stopping: Of methods that name none; by default the recorded space's.
         plot: PNG to write, or None.
 
     Returns:
@@ -36,7 +40,9 @@ def compare(
     Raises:
         InputError: The recording cannot be read, or a method is unknown; nothing was simulated.
     """
-    comparison = Comparison.open(path, trials=trials, workers=workers, seeds=seeds)
+    comparison = Comparison.open(
+        path, trials=trials, workers=workers, seeds=seeds, early_stopping=early_stopping
+    )
     names = list(dict.fromkeys(methods))
     for name in names:
         comparison.check(name)
@@ -80,7 +86,28 @@ def tables(document: dict[str, Any]) -> list[Table]:
             digits=0,
         )
         found.append(table)
+    if any(method["stopped"] for method in methods.values()):
+        found.append(_stopping_table(methods))
     return found
+
+
+def _stopping_table(methods: dict[str, Any]) -> Table:
+    """Returns what early stopping saved, and how many of its verdicts were false."""
+    table = Table(title="early stopping", title_justify="left", box=None, pad_edge=False)
+    table.add_column("method")
+    for column in ("epochs", "saved", "trials stopped", "falsely"):
+        table.add_column(column, justify="right")
+    for name, method in methods.items():
+        epochs, saved = (list(method[key].values())[-1] for key in ("epochs", "epochs_saved"))
+        rate = method["false_stop_rate"]
+        table.add_row(
+            name,
+            f"{epochs['median']:,.0f}",
+            rf"{saved['median']:.1%} \[{saved['q1']:.1%}, {saved['q3']:.1%}]",
+            str(method["stopped"]),
+            "" if rate is None else f"{rate:.1%}",
+        )
+    return table
 
 
 def _table(

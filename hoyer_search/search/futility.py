@@ -1,0 +1,246 @@
+"""Which trials to stop early, from their curves at milestones. Pure rules, numpy only.
+
+``curve`` predicts, from the raw curve at a milestone, the accuracy that the finished and finetuned
+network will have at the compressions to beat, and stops a trial that is unlikely to keep the floor
+at any of them. How milestones foretell the end is learned from the sweep's own finished trials.
+
+``asha`` is successive halving (Li et al., A System for Massively Parallel Hyperparameter Tuning,
+2020) over the lead of a trial at its best operating point.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from hoyer_search.search.objectives import ACCURACY_UNIT, shortfall
+from hoyer_search.trial.selection import FULLY_RECOVERING, RECOVERED_GAIN, RECOVERED_SHARE
+
+Floats = npt.NDArray[np.float64]
+
+LEAST_TRIALS = 3
+"""Finished trials without which no trial is stopped."""
+
+MOST_TRIALS = 100
+"""Finished trials learned from, the latest: so that a decision stays quick in long sweeps."""
+
+DOUBT = 1.0
+"""Standard errors of what was learned by which the prediction must miss every floor."""
+
+ALONE = 1.0
+"""Deviations of single trials by which it must miss a floor that no trial keeps yet."""
+
+GAIN = 0.05
+"""Doublings of compression by which a trial must promise to beat the best: 3.5% of the size."""
+
+BETWEEN = 1
+"""Accuracies between two neighbouring floors at which a trial may beat the front, too."""
+
+LEVELS = np.array([0.02, 0.05, 0.1, 0.3])
+"""Shares of a network's accuracy; where it has lost that much, two of its curves are compared."""
+
+PRIOR_DEVIATION, PRIOR_TRIALS = 0.4, 2
+"""Deviation of predictions, in doublings of drop, as if it had been seen on so many trials."""
+
+GUESS = np.array([0.0, 1.0, 0.0, 0.0])
+"""A ``Lesson``'s line while nothing is known: what is guessed from the raw curve alone."""
+
+PRIOR_LINE = np.array([0.7, 0.3, 0.3, 0.15])
+"""Prior deviations of a line from that."""
+
+LEAST_SLOPE = np.array([0.1, 0.0])
+"""Least coefficients of the guessed drop and of compression."""
+
+REDUCTION = 2
+"""``asha`` keeps this part of the trials that reach a milestone: one in two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What is known of a trial: all curves are (log2 compression, accuracy), compression rising.
+
+    Attributes:
+        milestones: Raw curve by quarter of regularizing, shape (n, 2) each.
+        final: Raw curve of the finished network, shape (n, 2); no rows while there is none.
+        finetuned: What finetuning reached, shape (m, 2); no rows likewise.
+    """
+
+    milestones: dict[int, Floats] = field(default_factory=dict)
+    final: Floats = field(default_factory=lambda: np.empty((0, 2)))
+    finetuned: Floats = field(default_factory=lambda: np.empty((0, 2)))
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """How a curve at a milestone foretells what its finished network reaches.
+
+    Attributes:
+        growth: Doublings of compression by which curves still move.
+        line: The finetuned drop over 1, the guessed drop, that of the network before pruning (all
+            in doublings of drop), and log2 compression: coefficients, shape (4,).
+        deviation: Standard deviation of single trials from the line, in doublings of drop.
+        error: Standard error of the line: what few trials leave uncertain.
+    """
+
+    growth: float
+    line: Floats
+    deviation: float
+    error: float
+
+    @classmethod
+    def learn(cls, tracks: Sequence[Track], *, quarter: int, dense: float) -> "Lesson | None":
+        """Returns what finished trials teach of a milestone, None when they are too few.
+
+        Args:
+            tracks: Trials; those without this milestone or without a finetuned point are left out.
+            quarter: The milestone.
+            dense: Accuracy of the dense network.
+        """
+        known = [t for t in tracks if quarter in t.milestones and len(t.finetuned)][-MOST_TRIALS:]
+        if len(known) < LEAST_TRIALS:
+            return None
+        growth = float(np.mean([_growth(t.milestones[quarter], t.final) for t in known]))
+        designs = [
+            _features(t.milestones[quarter], dense=dense, at=t.finetuned[:, 0], growth=growth)
+            for t in known
+        ]
+        drops = [_doublings(dense - t.finetuned[:, 1]) for t in known]
+        # A trial counts once, however many of its thresholds were finetuned.
+        weights = np.concatenate([np.full(len(d), 1 / len(d)) for d in drops])
+        design, found = np.concatenate(designs), np.concatenate(drops)
+        prior = np.diag((PRIOR_DEVIATION / PRIOR_LINE) ** 2)
+        weighted = weights[:, None] * design
+        line = GUESS + np.linalg.solve(
+            design.T @ weighted + prior, weighted.T @ (found - design @ GUESS)
+        )
+        line[[1, 3]] = np.maximum(line[[1, 3]], LEAST_SLOPE)  # more compression, more drop
+        left = float(np.sum(weights * (found - design @ line) ** 2))
+        variance = (PRIOR_TRIALS * PRIOR_DEVIATION**2 + left) / (PRIOR_TRIALS + len(known))
+        deviation = float(np.sqrt(variance))
+        error = deviation / math.sqrt(len(known))
+        return cls(growth=growth, line=line, deviation=deviation, error=error)
+
+    def predict(self, curve: Floats, *, dense: float, at: Floats) -> Floats:
+        """Returns the drop of accuracy to expect after finetuning, in doublings.
+
+        More compression never means less of it.
+
+        Args:
+            curve: Raw curve at the milestone, shape (n, 2), n >= 1.
+            dense: Accuracy of the dense network.
+            at: log2 compressions, shape (m,).
+        """
+        return _features(curve, dense=dense, at=at, growth=self.growth) @ self.line
+
+
+def hopeless(lesson: Lesson, curve: Floats, *, dense: float, floors: Floats, best: Floats) -> bool:
+    """Returns whether a trial can be stopped: it is expected to beat no operating point.
+
+    Never while no trial keeps any floor. Better incumbents never make a trial less hopeless.
+
+    Args:
+        lesson: What finished trials teach of the milestone.
+        curve: The trial's raw curve there, shape (n, 2).
+        dense: Accuracy of the dense network.
+        floors: Accuracy to keep by operating point, shape (k,).
+        best: log2 compression that finished trials have there, shape (k,); NaN where none keeps
+            the floor, and then any network that keeps it is better.
+    """
+    if np.isnan(best).all():
+        return False
+    beat = np.where(np.isnan(best), 0.0, best + GAIN)
+    # Where no trial keeps the floor, all its compression is at stake, not a bit more of it.
+    doubt = np.where(np.isnan(best), ALONE * lesson.deviation, DOUBT * lesson.error)
+    drops = lesson.predict(curve, dense=dense, at=beat) - doubt
+    return bool((drops > _doublings(dense - floors)).all())
+
+
+def watched_floors(floors: Floats) -> Floats:
+    """Returns the floors, and accuracies evenly between neighbours, strictest first.
+
+    Between operating points there is hypervolume to win.
+
+    Args:
+        floors: Accuracy to keep by operating point, shape (k,), in any order.
+    """
+    ordered = np.sort(floors)[::-1]
+    places = np.arange((len(ordered) - 1) * (BETWEEN + 1) + 1) / (BETWEEN + 1)
+    return np.interp(places, np.arange(len(ordered)), ordered)
+
+
+def forecast(lesson: Lesson | None, curve: Floats, *, dense: float, floors: Floats) -> Floats:
+    """Returns the log2 compression to expect of a trial at each floor, shape (k,).
+
+    Where no threshold is expected to keep the floor it is minus what is missing (see
+    ``objectives.shortfall``), as for finished trials.
+    """
+    lesson = lesson or Lesson(
+        growth=0.0, line=GUESS, deviation=PRIOR_DEVIATION, error=PRIOR_DEVIATION
+    )
+    grid = np.linspace(0.0, max(1.0, float(curve[-1, 0]) + lesson.growth), 200)
+    drops = lesson.predict(curve, dense=dense, at=grid)
+    accuracy = dense - ACCURACY_UNIT * np.sign(drops) * (np.exp2(np.abs(drops)) - 1)
+    return np.array([_read(grid, accuracy, floor) for floor in floors.tolist()])
+
+
+def lagging(readings: Sequence[Floats], own: Floats) -> bool:
+    """Returns whether successive halving stops a trial at a milestone.
+
+    It goes on when it is in the better half, rounded up, of all that reached the milestone, by
+    the doublings it leads the others at its best operating point, or trails them there.
+
+    Args:
+        readings: What earlier trials read at the milestone, shape (k,) each, in any order.
+        own: What the trial reads.
+    """
+    if len(readings) + 1 < max(LEAST_TRIALS, REDUCTION):
+        return False
+    everyone = np.stack([*readings, own])
+    leads = [
+        float(np.max(one - np.delete(everyone, i, axis=0).max(axis=0)))
+        for i, one in enumerate(everyone)
+    ]
+    better = sum(lead > leads[-1] for lead in leads[:-1])
+    return better >= -(-len(leads) // REDUCTION)
+
+
+def _features(curve: Floats, *, dense: float, at: Floats, growth: float) -> Floats:
+    """Returns what a drop of accuracy is predicted from, shape (m, 4) (see ``Lesson.line``)."""
+    raw = _falling(curve[:, 1])
+    chance = raw[-1] if raw[-1] < 0.5 * raw[0] else 0.0
+    alive = np.clip((raw - chance) / max(FULLY_RECOVERING * (raw[0] - chance), 1e-9), 0, 1)
+    guess = raw + RECOVERED_SHARE * alive * (raw[0] - raw) + RECOVERED_GAIN
+    guessed = np.interp(at - growth, curve[:, 0], _doublings(dense - _falling(guess)))
+    whole = np.full_like(guessed, _doublings(dense - raw[0]))
+    return np.stack([np.ones_like(guessed), guessed, whole, at], axis=1)
+
+
+def _read(grid: Floats, accuracy: Floats, floor: float) -> float:
+    """Returns the last compression of a falling curve that keeps a floor, or minus the lack."""
+    kept = np.flatnonzero(accuracy >= floor)
+    return float(grid[kept[-1]]) if len(kept) else -shortfall(floor - float(accuracy[0]))
+
+
+def _doublings(drop: npt.ArrayLike) -> Floats:
+    """Returns drops of accuracy in doublings (see ``objectives.shortfall``), any shape."""
+    d = np.asarray(drop, dtype=np.float64)
+    return np.asarray(np.sign(d) * np.log2(1 + np.abs(d) / ACCURACY_UNIT))
+
+
+def _growth(early: Floats, final: Floats) -> float:
+    """Returns by how many doublings a curve moved until the end of regularizing."""
+    if not len(final):
+        return 0.0
+    ends = []
+    for curve in (early, final):
+        accuracy = _falling(curve[:, 1])
+        kept = accuracy / max(accuracy[0], 1e-9)
+        ends.append(np.interp(LEVELS - 1, -kept, curve[:, 0]))
+    return float(np.median(ends[1] - ends[0]))
+
+
+def _falling(accuracy: Floats) -> Floats:
+    """Returns the best accuracy at this compression or beyond."""
+    return np.maximum.accumulate(accuracy[::-1])[::-1]
