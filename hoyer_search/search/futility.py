@@ -1,16 +1,16 @@
 """Which trials to stop early, from their curves at milestones. Pure rules, numpy only.
 
-``curve`` predicts, from the raw curve at a milestone, the accuracy that the finished and finetuned
-network will have at the compressions to beat, and stops a trial that is unlikely to keep the floor
-at any of them. How milestones foretell the end is learned from the sweep's own finished trials.
+``curve`` predicts, from the raw curve at a milestone, what the finished and finetuned network will
+reach at each floor, and stops a trial that is expected to gain too little anywhere over the best
+that finished trials have. How milestones foretell the end is learned from the sweep's own finished trials.
 
 ``asha`` is successive halving (Li et al., A System for Massively Parallel Hyperparameter Tuning,
 2020) over the lead of a trial at its best operating point.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -26,14 +26,11 @@ LEAST_TRIALS = 3
 MOST_TRIALS = 100
 """Finished trials learned from, the latest: so that a decision stays quick in long sweeps."""
 
-DOUBT = 1.0
-"""Standard errors of what was learned by which the prediction must miss every floor."""
+GAIN = 0.1
+"""Doublings of compression, 7% of the size, that must be expected of a trial somewhere."""
 
-ALONE = 1.0
-"""Deviations of single trials by which it must miss a floor that no trial keeps yet."""
-
-GAIN = 0.05
-"""Doublings of compression by which a trial must promise to beat the best: 3.5% of the size."""
+QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 9) for i in range(9)])
+"""Equally likely standard normal deviations, over which an expectation is averaged."""
 
 BETWEEN = 1
 """Accuracies between two neighbouring floors at which a trial may beat the front, too."""
@@ -80,14 +77,13 @@ class Lesson:
         growth: Doublings of compression by which curves still move.
         line: The finetuned drop over 1, the guessed drop, that of the network before pruning (all
             in doublings of drop), and log2 compression: coefficients, shape (4,).
-        deviation: Standard deviation of single trials from the line, in doublings of drop.
-        error: Standard error of the line: what few trials leave uncertain.
+        deviation: Standard deviation of a new trial from the line, in doublings of drop. It counts
+            what few trials leave uncertain.
     """
 
     growth: float
     line: Floats
     deviation: float
-    error: float
 
     @classmethod
     def learn(cls, tracks: Sequence[Track], *, quarter: int, dense: float) -> "Lesson | None":
@@ -118,9 +114,8 @@ class Lesson:
         line[[1, 3]] = np.maximum(line[[1, 3]], LEAST_SLOPE)  # more compression, more drop
         left = float(np.sum(weights * (found - design @ line) ** 2))
         variance = (PRIOR_TRIALS * PRIOR_DEVIATION**2 + left) / (PRIOR_TRIALS + len(known))
-        deviation = float(np.sqrt(variance))
-        error = deviation / math.sqrt(len(known))
-        return cls(growth=growth, line=line, deviation=deviation, error=error)
+        deviation = float(np.sqrt(variance * (1 + 1 / len(known))))
+        return cls(growth=growth, line=line, deviation=deviation)
 
     def predict(self, curve: Floats, *, dense: float, at: Floats) -> Floats:
         """Returns the drop of accuracy to expect after finetuning, in doublings.
@@ -136,7 +131,7 @@ class Lesson:
 
 
 def hopeless(lesson: Lesson, curve: Floats, *, dense: float, floors: Floats, best: Floats) -> bool:
-    """Returns whether a trial can be stopped: it is expected to beat no operating point.
+    """Returns whether a trial can be stopped: little is to be expected of it at any floor.
 
     Never while no trial keeps any floor. Better incumbents never make a trial less hopeless.
 
@@ -144,17 +139,29 @@ def hopeless(lesson: Lesson, curve: Floats, *, dense: float, floors: Floats, bes
         lesson: What finished trials teach of the milestone.
         curve: The trial's raw curve there, shape (n, 2).
         dense: Accuracy of the dense network.
-        floors: Accuracy to keep by operating point, shape (k,).
-        best: log2 compression that finished trials have there, shape (k,); NaN where none keeps
-            the floor, and then any network that keeps it is better.
+        floors: Accuracies to keep, shape (k,).
+        best: log2 compression that finished trials have there, shape (k,); NaN for none.
     """
     if np.isnan(best).all():
         return False
-    beat = np.where(np.isnan(best), 0.0, best + GAIN)
-    # Where no trial keeps the floor, all its compression is at stake, not a bit more of it.
-    doubt = np.where(np.isnan(best), ALONE * lesson.deviation, DOUBT * lesson.error)
-    drops = lesson.predict(curve, dense=dense, at=beat) - doubt
-    return bool((drops > _doublings(dense - floors)).all())
+    gains = expected_gains(lesson, curve, dense=dense, floors=floors, best=best)
+    return bool((gains < GAIN).all())
+
+
+def expected_gains(
+    lesson: Lesson, curve: Floats, *, dense: float, floors: Floats, best: Floats
+) -> Floats:
+    """Returns the improvement to expect of a trial at each floor, in doublings, shape (k,).
+
+    The expectation of max(0, what it reaches - best) over the error of the prediction. Where a
+    curve is flat, a little luck reaches far, and the trial is worth more. A floor that no trial
+    keeps counts as kept by the dense network. See ``hopeless`` for the arguments.
+    """
+    grid, drops = _predicted(lesson, curve, dense)
+    limits = _doublings(dense - floors) - lesson.deviation * QUANTILES[:, None]
+    kept = np.searchsorted(drops, limits, side="right")  # drops never fall along the grid
+    reached = np.where(kept > 0, grid[np.maximum(kept - 1, 0)], 0.0)
+    return np.asarray(np.maximum(reached - np.nan_to_num(best), 0.0).mean(axis=0))
 
 
 def watched_floors(floors: Floats) -> Floats:
@@ -176,11 +183,8 @@ def forecast(lesson: Lesson | None, curve: Floats, *, dense: float, floors: Floa
     Where no threshold is expected to keep the floor it is minus what is missing (see
     ``objectives.shortfall``), as for finished trials.
     """
-    lesson = lesson or Lesson(
-        growth=0.0, line=GUESS, deviation=PRIOR_DEVIATION, error=PRIOR_DEVIATION
-    )
-    grid = np.linspace(0.0, max(1.0, float(curve[-1, 0]) + lesson.growth), 200)
-    drops = lesson.predict(curve, dense=dense, at=grid)
+    known = lesson or Lesson(growth=0.0, line=GUESS, deviation=PRIOR_DEVIATION)
+    grid, drops = _predicted(known, curve, dense)
     accuracy = dense - ACCURACY_UNIT * np.sign(drops) * (np.exp2(np.abs(drops)) - 1)
     return np.array([_read(grid, accuracy, floor) for floor in floors.tolist()])
 
@@ -204,6 +208,12 @@ def lagging(readings: Sequence[Floats], own: Floats) -> bool:
     ]
     better = sum(lead > leads[-1] for lead in leads[:-1])
     return better >= -(-len(leads) // REDUCTION)
+
+
+def _predicted(lesson: Lesson, curve: Floats, dense: float) -> tuple[Floats, Floats]:
+    """Returns log2 compressions over a trial's curve, and predicted drops, shape (n,) each."""
+    grid = np.linspace(0.0, max(1.0, float(curve[-1, 0]) + lesson.growth), 400)
+    return grid, lesson.predict(curve, dense=dense, at=grid)
 
 
 def _features(curve: Floats, *, dense: float, at: Floats, growth: float) -> Floats:

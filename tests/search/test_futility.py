@@ -80,7 +80,7 @@ def test_predictions_meet_what_such_trials_reached():
 
 def test_few_trials_make_it_careful():
     few = lesson(*(track(edge) for edge in (4.0, 5.5, 7.0)))
-    assert few.error > 1.5 * LESSON.error
+    assert few.deviation > 1.3 * LESSON.deviation
 
 
 def test_a_trial_that_is_behind_everywhere_stops_and_one_that_leads_does_not():
@@ -118,7 +118,7 @@ def test_more_compression_never_means_more_accuracy(edges, growth, gain):
     drops = learned.predict(curve(5.0), dense=DENSE, at=np.linspace(-1, 12, 50))
     assert np.all(np.diff(drops) >= -1e-9)
     assert np.isfinite(drops).all()
-    assert learned.error > 0
+    assert learned.deviation > 0
 
 
 def test_forecasts_are_in_the_unit_of_objectives():

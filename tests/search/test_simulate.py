@@ -16,6 +16,7 @@ from hoyer_search.search.simulate.comparison import Comparison, summary
 from hoyer_search.search.simulate.recording import Training, load_recording, save_recording
 from hoyer_search.search.simulate.simulator import Standing, simulate
 from hoyer_search.search.simulate.surrogate import Surrogate
+from hoyer_search.trial.milestones import NUM_POINTS
 
 
 def params(decay: float, channel_weight: float = 1.0) -> dict[str, Value]:
@@ -118,18 +119,69 @@ def test_a_sweep_ends_after_its_budget_and_only_gets_better() -> None:
 
 
 def test_workers_share_the_trials() -> None:
-    alone, shared = sweep(workers=1), sweep(workers=4)
+    alone, shared = (sweep(workers=workers, early_stopping="none") for workers in (1, 4))
     assert len(shared) == len(alone)
     assert 0.249 < shared[-1].seconds / alone[-1].seconds < 0.334
     assert len(sweep(workers=1024)) == 12
 
 
 def test_a_trial_costs_its_stages() -> None:
-    first = sweep(workers=1, trials=1)[0].seconds
+    first = sweep(workers=1, trials=1, early_stopping="none")[0].seconds
+    watched = sweep(workers=1, trials=1)[0].seconds
+    assert watched - first == pytest.approx(3 * NUM_POINTS * 0.01)
     made = recorded.recording()
     finetunings = (first - 10.0 - 40 * 0.01) / 2.0
     assert finetunings == pytest.approx(round(finetunings))
     assert 1 <= round(finetunings) <= made.config.pipeline.finetune.max_points
+
+
+@pytest.mark.parametrize("rule", ["curve", "asha"])
+def test_stopped_trials_save_epochs_and_time(rule: str) -> None:
+    whole, stopped = (sweep(workers=2, trials=20, early_stopping=one)[-1] for one in ("none", rule))
+    assert (whole.stopped, whole.false_stops) == (0, 0)
+    assert whole.epochs == whole.whole_epochs
+    assert 3 <= stopped.stopped <= 17
+    assert stopped.epochs < 0.8 * stopped.whole_epochs
+    assert stopped.seconds < whole.seconds
+    assert 0 <= stopped.false_stops <= stopped.stopped
+    # Random draws do not depend on what they are told: the same trials, so never more.
+    assert stopped.hypervolume <= whole.hypervolume
+    if rule == "curve":
+        assert stopped.false_stops <= 0.2 * stopped.stopped
+        assert stopped.hypervolume > 0.95 * whole.hypervolume
+
+
+def test_a_stopped_trial_ends_at_its_milestone() -> None:
+    standings = sweep(workers=1, trials=20, early_stopping="curve")
+    spent = np.diff([s.epochs for s in standings], prepend=0)
+    stopped = np.diff([s.stopped for s in standings], prepend=0).astype(bool)
+    assert set(spent[stopped]) <= {1, 2, 3}, "epochs of regularizing, and none of finetuning"
+    assert spent[~stopped].min() > 4
+    seconds = np.diff([s.seconds for s in standings], prepend=0.0)
+    # A quarter of 10 s an epoch, and nine thresholds at each milestone so far.
+    assert seconds[stopped] == pytest.approx(spent[stopped] * (2.5 + NUM_POINTS * 0.01))
+    assert not stopped[:3].any()
+
+
+def test_methods_can_name_their_early_stopping() -> None:
+    comparison = Comparison(recorded.recording(), trials=4, workers=1, seeds=1)
+    chosen = {m: comparison.config(m, 0).early_stopping for m in ("gp", "gp+asha", "gp-joint")}
+    assert chosen == {"gp": "curve", "gp+asha": "asha", "gp-joint": "none"}
+    assert comparison.config("gp-joint+curve", 0).early_stopping == "curve"
+    none = Comparison(recorded.recording(), trials=4, workers=1, seeds=1, early_stopping="none")
+    assert none.config("gp", 0).early_stopping == "none"
+    with pytest.raises(ConfigError, match="unknown early stopping 'curves': did you mean 'curve'"):
+        comparison.check("gp+curves")
+
+
+def test_a_joint_search_can_be_stopped_early() -> None:
+    made = recorded.recording(noise=0.1)
+    comparison = Comparison(made, trials=15, workers=1, seeds=1)
+    last = simulate(Surrogate(made), comparison.config("random-joint+asha", 0), dense=made.dense)[
+        -1
+    ]
+    assert last.stopped > 0
+    assert last.epochs < last.whole_epochs
 
 
 def test_a_joint_trial_finetunes_one_threshold() -> None:

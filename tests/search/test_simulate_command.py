@@ -45,10 +45,26 @@ def test_json_has_quartiles_of_every_regret(simulate: Callable[..., Result]) -> 
     assert all(0 < one <= 1 for one in (p["hypervolume_regret"], *p["regret"].values()))
 
 
+def test_a_method_is_compared_with_itself_without_early_stopping(
+    simulate: Callable[..., Result],
+) -> None:
+    arguments = ("--sampler", "random", "--against", "random+none", "--trials", "12")
+    document = json.loads(simulate(*arguments, "--early-stopping", "asha", "--json").output)
+    stopped, whole = document["methods"].values()
+    assert list(document["methods"]) == ["random", "random+none"]
+    assert stopped["epochs_saved"]["12"]["median"] > 0.2
+    assert stopped["epochs"]["12"]["median"] < 0.8 * whole["epochs"]["12"]["median"]
+    assert stopped["stopped"] > 0
+    assert 0 <= stopped["false_stop_rate"] <= 1
+    assert whole["epochs_saved"]["12"] == {"median": 0, "q1": 0, "q3": 0}
+    assert (whole["stopped"], whole["false_stop_rate"]) == (0, None)
+    assert "trials stopped" in simulate(*arguments).output
+
+
 def test_tables_and_plot(simulate: Callable[..., Result], tmp_path: Path) -> None:
     plot = tmp_path / "plot.png"
     result = simulate("--sampler", "random", "--against", "nsga2", "-o", str(plot))
-    assert result.output.count("nsga2") == 5
+    assert result.output.count("nsga2") == 6
     assert "[" in result.output
     assert plot.read_bytes().startswith(b"\x89PNG")
 
