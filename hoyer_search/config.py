@@ -269,8 +269,9 @@ class SweepConfig(Section):
     finished trial nearest in the searched space, for ``pipeline.regularize.warm_epochs``. Presets,
     and trials that start before any has finished, take the dense one."""
     early_stopping: StoppingName = "curve"
-    """``curve`` stops a trial that is unlikely to beat any operating point, ``asha`` half of the
-    trials at each quarter of regularizing, ``none`` no trial."""
+    """``curve`` stops a trial of which little gain is to be expected at any operating point, judged
+    at each quarter of regularizing; ``asha`` stops half of the trials there, ``none`` no trial. With
+    another sparsity than ``nonzeros`` and ``macs`` no trial is stopped."""
     budget: Budget = Budget()
     resources: Resources = Resources()
     presets: list[dict[str, Value]] = []

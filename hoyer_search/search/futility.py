@@ -2,7 +2,8 @@
 
 ``curve`` predicts, from the raw curve at a milestone, what the finished and finetuned network will
 reach at each floor, and stops a trial that is expected to gain too little anywhere over the best
-that finished trials have. How milestones foretell the end is learned from the sweep's own finished trials.
+that finished trials have. How milestones foretell the end is learned from finished trials of the
+sweep.
 
 ``asha`` is successive halving (Li et al., A System for Massively Parallel Hyperparameter Tuning,
 2020) over the lead of a trial at its best operating point.
