@@ -270,8 +270,8 @@ class SweepConfig(Section):
     and trials that start before any has finished, take the dense one."""
     early_stopping: StoppingName = "curve"
     """``curve`` stops a trial of which little gain is to be expected at any operating point, judged
-    at each quarter of regularizing; ``asha`` stops half of the trials there, ``none`` no trial. With
-    another sparsity than ``nonzeros`` and ``macs`` no trial is stopped."""
+    at each quarter of regularizing; ``asha`` stops half of the trials there, ``none`` no trial.
+    With another sparsity than ``nonzeros`` and ``macs`` no trial is stopped."""
     budget: Budget = Budget()
     resources: Resources = Resources()
     presets: list[dict[str, Value]] = []

@@ -10,6 +10,7 @@ from hoyer_search.compression.layers import prunable_layers
 from hoyer_search.compression.masks import masks_from_zeros
 from hoyer_search.compression.measure import layer_results, num_parameters, structure
 from hoyer_search.config import SweepConfig, Training
+from hoyer_search.trial.milestones import NUM_POINTS, milestone_quarters
 from hoyer_search.trial.preflight import load_checked
 from hoyer_search.trial.training import count_correct, make_optimizer, train_epoch
 from hoyer_search.trial.workbench import Workbench
@@ -71,6 +72,8 @@ def _hours(bench: Workbench, workers: int) -> dict[str, float]:
     curve = bench.config.search.threshold == "curve"
     points = pipeline.finetune.max_points if curve else 1
     rest = points * finetune + (pipeline.curve.points if curve else 1) * evaluation
+    if bench.config.stops_early:
+        rest += len(milestone_quarters(pipeline.regularize.epochs)) * NUM_POINTS * evaluation
     trial, waves = regularize + rest, math.ceil(trials / workers)
     winners = bench.config.confirm * len(bench.config.objective.points)
     total = pretrain + (waves + math.ceil(winners / workers)) * trial

@@ -27,8 +27,8 @@ LEAST_TRIALS = 3
 MOST_TRIALS = 100
 """Finished trials learned from, the latest: so that a decision stays quick in long sweeps."""
 
-GAIN = 0.1
-"""Doublings of compression, 7% of the size, that must be expected of a trial somewhere."""
+GAIN = 0.2
+"""Doublings of compression, 13% of the size, that must be expected of a trial somewhere."""
 
 QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 9) for i in range(9)])
 """Equally likely standard normal deviations, over which an expectation is averaged."""
