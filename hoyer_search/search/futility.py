@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hoyer_search.search.objectives import ACCURACY_UNIT, shortfall
-from hoyer_search.trial.selection import FULLY_RECOVERING, RECOVERED_GAIN, RECOVERED_SHARE
+from hoyer_search.trial.prediction import FULLY_RECOVERING, LOST_SHARE, doublings
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,6 +50,9 @@ PRIOR_LINE = np.array([0.7, 0.3, 0.3, 0.15])
 
 LEAST_SLOPE = np.array([0.1, 0.0])
 """Least coefficients of the guessed drop and of compression."""
+
+RECOVERED_GAIN = 0.002
+"""Accuracy that finetuning is guessed to add because the regularizer is gone."""
 
 REDUCTION = 2
 """``asha`` keeps this part of the trials that reach a milestone: one in two."""
@@ -103,7 +106,7 @@ class Lesson:
             _features(t.milestones[quarter], dense=dense, at=t.finetuned[:, 0], growth=growth)
             for t in known
         ]
-        drops = [_doublings(dense - t.finetuned[:, 1]) for t in known]
+        drops = [doublings(dense - t.finetuned[:, 1]) for t in known]
         # A trial counts once, however many of its thresholds were finetuned.
         weights = np.concatenate([np.full(len(d), 1 / len(d)) for d in drops])
         design, found = np.concatenate(designs), np.concatenate(drops)
@@ -159,7 +162,7 @@ def expected_gains(
     keeps counts as kept by the dense network. See ``hopeless`` for the arguments.
     """
     grid, drops = _predicted(lesson, curve, dense)
-    limits = _doublings(dense - floors) - lesson.deviation * QUANTILES[:, None]
+    limits = doublings(dense - floors) - lesson.deviation * QUANTILES[:, None]
     kept = np.searchsorted(drops, limits, side="right")  # drops never fall along the grid
     reached = np.where(kept > 0, grid[np.maximum(kept - 1, 0)], 0.0)
     return np.asarray(np.maximum(reached - np.nan_to_num(best), 0.0).mean(axis=0))
@@ -222,9 +225,9 @@ def _features(curve: Floats, *, dense: float, at: Floats, growth: float) -> Floa
     raw = _falling(curve[:, 1])
     chance = raw[-1] if raw[-1] < 0.5 * raw[0] else 0.0
     alive = np.clip((raw - chance) / max(FULLY_RECOVERING * (raw[0] - chance), 1e-9), 0, 1)
-    guess = raw + RECOVERED_SHARE * alive * (raw[0] - raw) + RECOVERED_GAIN
-    guessed = np.interp(at - growth, curve[:, 0], _doublings(dense - _falling(guess)))
-    whole = np.full_like(guessed, _doublings(dense - raw[0]))
+    guess = raw + (1 - LOST_SHARE) * alive * (raw[0] - raw) + RECOVERED_GAIN
+    guessed = np.interp(at - growth, curve[:, 0], doublings(dense - _falling(guess)))
+    whole = np.full_like(guessed, doublings(dense - raw[0]))
     return np.stack([np.ones_like(guessed), guessed, whole, at], axis=1)
 
 
@@ -232,12 +235,6 @@ def _read(grid: Floats, accuracy: Floats, floor: float) -> float:
     """Returns the last compression of a falling curve that keeps a floor, or minus the lack."""
     kept = np.flatnonzero(accuracy >= floor)
     return float(grid[kept[-1]]) if len(kept) else -shortfall(floor - float(accuracy[0]))
-
-
-def _doublings(drop: npt.ArrayLike) -> Floats:
-    """Returns drops of accuracy in doublings (see ``objectives.shortfall``), any shape."""
-    d = np.asarray(drop, dtype=np.float64)
-    return np.asarray(np.sign(d) * np.log2(1 + np.abs(d) / ACCURACY_UNIT))
 
 
 def _growth(early: Floats, final: Floats) -> float:
