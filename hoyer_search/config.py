@@ -268,7 +268,7 @@ class SweepConfig(Section):
     """What a trial regularizes: the dense network, or with ``path`` the regularized network of the
     finished trial nearest in the searched space, for ``pipeline.regularize.warm_epochs``. Presets,
     and trials that start before any has finished, take the dense one."""
-    early_stopping: StoppingName = "curve"
+    early_stopping: StoppingName = "none"
     """``curve`` stops a trial of which little gain is to be expected at any operating point, judged
     at each quarter of regularizing; ``asha`` stops half of the trials there, ``none`` no trial.
     With another sparsity than ``nonzeros`` and ``macs`` no trial is stopped."""

@@ -133,6 +133,7 @@ def test_trials_that_raise_diverge_or_lose_their_worker(toy_config, make_sweep):
 def test_hopeless_trials_are_stopped_early(toy_config, make_sweep):
     config = toy_config(
         sampler="random",
+        early_stopping="curve",
         budget__trials=10,
         resources__workers=1,
         objective__points={"A": 0.0, "B": 0.01, "C": 0.03},

@@ -122,7 +122,7 @@ def test_a_finished_trial_is_not_run_again(start):
 
 @pytest.mark.parametrize("killed_after", [2, 5, 6, 7])
 def test_a_killed_trial_goes_on_and_gives_the_same_result(start, tmp_path, killed_after):
-    folder, spec, data, _ = start()
+    folder, spec, data, _ = start(early_stopping="curve")
     whole_spec = TrialSpec(number=1, uid="001-bbbbbb", params=spec.params, config=spec.config)
     folder.add_trial(whole_spec)
     list(run_trial(folder, whole_spec, data))
@@ -153,7 +153,7 @@ def milestones(folder, spec):
 
 
 def test_a_milestone_is_not_lost_between_its_epoch_and_the_journal(start, monkeypatch):
-    folder, spec, data, _ = start()
+    folder, spec, data, _ = start(early_stopping="curve")
     add = Journal.add
 
     def killed(journal, progress):
@@ -171,7 +171,7 @@ def test_a_milestone_is_not_lost_between_its_epoch_and_the_journal(start, monkey
 
 
 def test_looking_at_milestones_changes_nothing_and_can_be_left(start, tmp_path):
-    folder, spec, data, _ = start()
+    folder, spec, data, _ = start(early_stopping="curve")
     config = spec.config | {"early_stopping": "none"}
     left = TrialSpec(number=1, uid="001-bbbbbb", params=spec.params, config=config)
     folder.add_trial(left)
