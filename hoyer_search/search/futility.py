@@ -16,8 +16,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from hoyer_search.search.objectives import ACCURACY_UNIT, shortfall
-from hoyer_search.trial.prediction import FULLY_RECOVERING, LOST_SHARE, doublings
+from hoyer_search.search.objectives import shortfall
+from hoyer_search.trial.prediction import ACCURACY_UNIT, FULLY_RECOVERING, LOST_SHARE, doublings
 
 Floats = npt.NDArray[np.float64]
 
