@@ -129,7 +129,8 @@ class Selection:
     def _candidates(self, between: int) -> tuple[Floats, Floats]:
         """Returns thresholds, and log2 compression and raw accuracy there, shapes (n,) and (n, 2).
 
-        Without the sizes that were finetuned.
+        Without the sizes and the thresholds that were finetuned: several points of a curve may have
+        one threshold, and would be chosen for ever.
         """
         thresholds = np.array([point.threshold for point in self.curve])
         raw = self._rows([(point, point.val_accuracy) for point in self.curve])
@@ -139,6 +140,7 @@ class Selection:
         raw = np.stack(columns, axis=1)
         settled = self._rows([(point, 0.0) for point in self._settled])[:, 0]
         fresh = np.abs(raw[:, :1] - settled).min(axis=1, initial=np.inf) > LEAST_STEP
+        fresh &= ~np.isin(thresholds, list(self._finetuned))
         return thresholds[fresh], raw[fresh]
 
     def _rows(self, pairs: list[tuple[CurvePoint, float]]) -> Floats:

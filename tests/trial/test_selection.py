@@ -160,6 +160,15 @@ def test_what_the_sweep_learned_moves_the_first_choice():
     assert np.array_equal(Offset.of(prior.knowledge(np.zeros(1))).covariance, prior.covariance)
 
 
+def test_points_of_one_threshold_are_not_chosen_for_ever():
+    several = [dataclasses.replace(one, threshold=1.0) for one in curve()]
+    selection = Selection(several, dense=DENSE, objective=OBJECTIVE, max_points=3)
+    chosen = selection.next(point)
+    assert chosen is not None
+    selection.add(chosen, 0.9)
+    assert selection.next(point) is None
+
+
 def test_a_single_threshold_is_finetuned_once():
     assert run([point(5.0)])[0] == [5.0]
 
