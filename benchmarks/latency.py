@@ -3,7 +3,7 @@
     python benchmarks/latency.py
 
 A random share of the internal channels of every residual block (those between its convolutions) is
-zeroed with bias and normalization, found again from the zeros and removed. The two networks take
+zeroed with its normalization, found again from the zeros and removed. The two networks take
 turns in one run; the median time of a batch counts. The last column is the speedup over the ratio
 of the MACs as they run: 1 would be a machine on which time is MACs.
 """
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=30.0, help="time for each batch size")
+    parser.add_argument("--contiguous", action="store_true", help="not channels last")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -64,6 +65,8 @@ def main() -> None:
     example = torch.zeros(1, *SHAPE)
     macs = [physical_macs(model, example) for model in (dense, small)]
     ratio = macs[0] / macs[1]
+    if not arguments.contiguous:
+        dense, small = (m.to(memory_format=torch.channels_last) for m in (dense, small))
     rows = []
     for batch in arguments.batches:
         times = measure_latency(
