@@ -1,0 +1,179 @@
+"""Commands that run sweeps and show them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hoyer_search import spaces
+from hoyer_search.cli.options import (
+    address_option,
+    json_option,
+    set_option,
+    storage_option,
+    tracking_option,
+)
+from hoyer_search.cli.summary import command_line, print_sweep
+from hoyer_search.cli.terminal import err, out, print_json, say
+from hoyer_search.display import Display
+from hoyer_search.front import Front
+from hoyer_search.results import Event
+from hoyer_search.store import SweepFolder
+
+
+@click.command()
+@click.argument("space")
+@click.option("--name", help="Name of the sweep.  [default: the space's, with date and time]")
+@storage_option
+@tracking_option
+@address_option
+@set_option
+def run(
+    space: str,
+    name: str | None,
+    storage: Path,
+    tracking_uri: str | None,
+    address: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Run a sweep: SPACE is a built-in search space or a YAML file.
+
+    \b
+    hoyer-search run quickstart
+    hoyer-search run lenet300-mnist-element --set budget.trials=40 --name big
+    hoyer-search run my-space.yaml --address head.example:6379
+    """
+    from hoyer_search import sweep
+
+    config = spaces.load(space, overrides=dict(map(spaces.parse_override, settings)))
+    name = name or sweep.default_name(config)
+    _follow(
+        name,
+        storage,
+        config.budget.trials,
+        lambda on_event: sweep.run(
+            config,
+            name=name,
+            storage=storage,
+            tracking_uri=tracking_uri,
+            address=address,
+            on_event=on_event,
+        ),
+        tracking_uri=tracking_uri,
+    )
+
+
+@click.command()
+@click.argument("sweep_name", metavar="SWEEP")
+@storage_option
+@tracking_option
+@address_option
+@set_option
+def resume(
+    sweep_name: str,
+    storage: Path,
+    tracking_uri: str | None,
+    address: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Go on with a sweep: one that was interrupted, or one that is given more budget.
+
+    Of its configuration budget.*, resources.* and confirm may change; they stay changed.
+
+    \b
+    hoyer-search resume quickstart-20261122-101500
+    hoyer-search resume quickstart-20261122-101500 --set budget.trials=40
+    hoyer-search resume quickstart-20261122-101500 --set confirm=3
+    """
+    from hoyer_search import sweep
+
+    overrides = dict(map(spaces.parse_override, settings))
+    folder = SweepFolder.open(storage, sweep_name)
+    trials = sweep.changed_config(folder, overrides).budget.trials
+    _follow(
+        sweep_name,
+        storage,
+        trials,
+        lambda on_event: sweep.resume(
+            sweep_name,
+            storage=storage,
+            tracking_uri=tracking_uri,
+            address=address,
+            overrides=overrides,
+            on_event=on_event,
+        ),
+        tracking_uri=tracking_uri,
+    )
+
+
+@click.command()
+@click.argument("sweep_name", metavar="SWEEP")
+@storage_option
+@json_option
+def show(sweep_name: str, storage: Path, as_json: bool) -> None:
+    """Print a sweep's state, its Pareto front and its operating points.
+
+    \b
+    hoyer-search show quickstart-20261122-101500
+    hoyer-search show SWEEP --json | jq .points.A.nonzeros
+    """
+    from hoyer_search.client import open_sweep
+
+    opened = open_sweep(sweep_name, storage=storage)
+    if as_json:
+        print_json(opened.describe())
+        return
+    print_sweep(sweep_name, storage)
+
+
+@click.command()
+@storage_option
+@tracking_option
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def ui(storage: Path, tracking_uri: str | None, port: int) -> None:
+    """Open MLflow on the sweeps of a storage folder, on this machine only.
+
+    \b
+    hoyer-search ui
+    hoyer-search ui --storage /data/runs --port 5050
+    """
+    from hoyer_search import tracking
+
+    uri = tracking_uri or tracking.default_uri(storage)
+    tracking.serve_ui(uri, port=port)
+
+
+def _follow(
+    name: str,
+    storage: Path,
+    trials: int,
+    search: Callable[[Callable[[Event], None]], Any],
+    *,
+    tracking_uri: str | None,
+) -> None:
+    """Runs a search with its display, and says at its end how to look, pull and resume."""
+
+    def front() -> Front | None:
+        return SweepFolder.open(storage, name).front()
+
+    try:
+        with Display(out, trials=trials, get_front=front) as display:
+            search(display.on_event)
+    except KeyboardInterrupt:
+        if (storage / name).is_dir():
+            command = command_line("resume", name, storage)
+            say(f"stopped; nothing is lost. Go on with: {command}", console=err)
+        raise
+    print_sweep(name, storage)
+    from hoyer_search import sweep, tracking
+
+    folder = SweepFolder.open(storage, name)
+    uri = sweep.tracking_uri_of(folder, tracking_uri)
+    say(f"MLflow:  {tracking.sweep_link(folder, uri)}")
+    if not uri.startswith("http"):
+        say(f"         while this runs: {command_line('ui', '', storage)}")
+    ended = front()
+    best = next((n for n, p in ended.operating_points.items() if p), None) if ended else None
+    if best is not None:
+        say(f"pull:    {command_line('pull', f'{name} --point {best} -o best/', storage)}")
