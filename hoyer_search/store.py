@@ -72,13 +72,8 @@ class SweepFolder:
         Raises:
             StorageError: The name leaves its folder or is taken, or the storage is not writable.
         """
-        check_name(name)
+        check_new(storage, name)
         folder = cls(storage.absolute() / name)
-        if folder.path.exists():
-            raise StorageError(
-                f"sweep {name!r} exists already in {storage}: choose another --name, "
-                f"or go on with it by `hoyer-search resume {name}`"
-            )
         try:
             with files.new_directory(folder.path) as temporary:
                 (temporary / "trials").mkdir()
@@ -303,6 +298,20 @@ def check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise StorageError(
             f"a sweep's name takes letters, digits, '.', '_' and '-', at most 100; got {name!r}"
+        )
+
+
+def check_new(storage: Path, name: str) -> None:
+    """Checks that a sweep of that name can be created.
+
+    Raises:
+        StorageError: It is no plain folder name, or taken.
+    """
+    check_name(name)
+    if (storage / name).exists():
+        raise StorageError(
+            f"sweep {name!r} exists already in {storage.absolute()}: choose another name, "
+            f"or go on with it by `hoyer-search resume {name}`"
         )
 
 

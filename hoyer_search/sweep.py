@@ -16,7 +16,7 @@ from hoyer_search.client import DEFAULT_STORAGE, Sweep
 from hoyer_search.config import SweepConfig
 from hoyer_search.errors import ConfigError, StorageError
 from hoyer_search.results import Earlier, Event
-from hoyer_search.store import SweepFolder, check_name
+from hoyer_search.store import SweepFolder, check_new
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +63,9 @@ def run(
         else spaces.load(_as_space(space), overrides=overrides)
     )
     name = name or default_name(config)
-    check_name(name)
     root = Path(storage).absolute()
+    check_new(root, name)
     uri = tracking_uri or tracking.default_uri(root)
-    if (root / name).exists():
-        raise StorageError(
-            f"sweep {name!r} exists already in {root}: choose another name, "
-            f"or go on with it by `hoyer-search resume {name}`"
-        )
     earlier = _earlier(config, root)
     data = _check(config, root, uri, address)
     folder = SweepFolder.create(

@@ -1,8 +1,8 @@
 """Commands that run sweeps and show them."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -16,9 +16,9 @@ from hoyer_search.cli.options import (
 )
 from hoyer_search.cli.summary import command_line, print_sweep
 from hoyer_search.cli.terminal import err, out, print_json, say
+from hoyer_search.client import Sweep
 from hoyer_search.display import Display
 from hoyer_search.front import Front
-from hoyer_search.results import Event
 from hoyer_search.store import SweepFolder
 
 
@@ -48,20 +48,8 @@ def run(
 
     config = spaces.load(space, overrides=dict(map(spaces.parse_override, settings)))
     name = name or sweep.default_name(config)
-    _follow(
-        name,
-        storage,
-        config.budget.trials,
-        lambda on_event: sweep.run(
-            config,
-            name=name,
-            storage=storage,
-            tracking_uri=tracking_uri,
-            address=address,
-            on_event=on_event,
-        ),
-        tracking_uri=tracking_uri,
-    )
+    search = partial(sweep.run, config, name=name, tracking_uri=tracking_uri, address=address)
+    _follow(search, name, storage, config.budget.trials, tracking_uri=tracking_uri)
 
 
 @click.command()
@@ -91,20 +79,10 @@ def resume(
     overrides = dict(map(spaces.parse_override, settings))
     folder = SweepFolder.open(storage, sweep_name)
     trials = sweep.changed_config(folder, overrides).budget.trials
-    _follow(
-        sweep_name,
-        storage,
-        trials,
-        lambda on_event: sweep.resume(
-            sweep_name,
-            storage=storage,
-            tracking_uri=tracking_uri,
-            address=address,
-            overrides=overrides,
-            on_event=on_event,
-        ),
-        tracking_uri=tracking_uri,
+    search = partial(
+        sweep.resume, sweep_name, tracking_uri=tracking_uri, address=address, overrides=overrides
     )
+    _follow(search, sweep_name, storage, trials, tracking_uri=tracking_uri)
 
 
 @click.command()
@@ -145,10 +123,10 @@ def ui(storage: Path, tracking_uri: str | None, port: int) -> None:
 
 
 def _follow(
+    search: Callable[..., Sweep],
     name: str,
     storage: Path,
     trials: int,
-    search: Callable[[Callable[[Event], None]], Any],
     *,
     tracking_uri: str | None,
 ) -> None:
@@ -159,7 +137,7 @@ def _follow(
 
     try:
         with Display(out, trials=trials, get_front=front) as display:
-            search(display.on_event)
+            search(storage=storage, on_event=display.on_event)
     except KeyboardInterrupt:
         if (storage / name).is_dir():
             command = command_line("resume", name, storage)
