@@ -72,6 +72,8 @@ class Pruning(Section):
     """Single weights, or filters and channels that have every weight under the threshold."""
     rule: Literal["std_ratio", "absolute"] = "std_ratio"
     """Threshold as a multiple of the layer's standard deviation, or in units of the weights."""
+    exclude: list[str] = []
+    """Layers that are neither regularized nor pruned, by name or pattern (``layer1.*``, ``fc``)."""
 
 
 class Training(Section):

@@ -57,6 +57,8 @@ def run(toy_file, tmp_path, monkeypatch, capsys):
         ("data.source=toys:nothing", "returned NoneType"),
         ("data.validation=600", "sets 600 examples aside, but only 600"),
         ("regularizer.layer_weights={fc9: 1.0}", "unknown prunable layer 'fc9'"),
+        ("pruning.exclude=['*']", "pruning.exclude must leave a layer to prune"),
+        ("pruning.exclude=['fc9*']", "pruning.exclude: unknown prunable layer 'fc9*'"),
         ("pipeline.regularize.batch_size=1000", "only 400 training examples"),
         ("model.weights=missing.safetensors", "missing.safetensors"),
     ],

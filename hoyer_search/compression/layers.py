@@ -1,5 +1,7 @@
 """Which layers of a network are prunable, and where their weights hold filters and channels."""
 
+import fnmatch
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from torch import Tensor, nn
@@ -33,6 +35,15 @@ def prunable_layers(model: nn.Module) -> dict[str, PrunableLayer]:
             seen.add(id(module.weight))
             layers[name] = module
     return layers
+
+
+def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Returns the layer names that one of the patterns describes, in order.
+
+    A pattern is a name, or has ``*`` for any characters, ``?`` for one and ``[ab]`` for some.
+    """
+    given = list(patterns)
+    return [name for name in names if any(fnmatch.fnmatchcase(name, p) for p in given)]
 
 
 def parameter_name(module: str, parameter: str) -> str:

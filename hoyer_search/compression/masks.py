@@ -1,6 +1,6 @@
 """Masks: which parameters a pruned network keeps."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -117,6 +117,7 @@ def make_masks(
     threshold: float,
     rule: Rule,
     granularity: Granularity,
+    exclude: Collection[str] = (),
 ) -> Masks:
     """Returns what a threshold leaves of a network. Never waits for the device.
 
@@ -131,6 +132,8 @@ def make_masks(
         threshold: At least 0; see ``thresholds.surviving``.
         rule: Unit of the threshold.
         granularity: Whether single weights or whole filters and channels survive.
+        exclude: Layers that the threshold does not touch. Their filters still go where nothing
+            reads them any more, and their columns where nothing makes what they read.
 
     Returns:
         Masks on the network's device.
@@ -138,7 +141,7 @@ def make_masks(
     alive = {
         name: surviving(
             layer.weight,
-            threshold=threshold,
+            threshold=0.0 if name in exclude else threshold,
             rule=rule,
             granularity=granularity,
             groups=graph.layers[name].groups,

@@ -1,6 +1,7 @@
 """Magnitude thresholds: what survives one, and which ones to try."""
 
 import math
+from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
@@ -60,7 +61,12 @@ def surviving(
 
 
 def threshold_grid(
-    model: nn.Module, *, rule: Rule, granularity: Granularity, points: int
+    model: nn.Module,
+    *,
+    rule: Rule,
+    granularity: Granularity,
+    points: int,
+    exclude: Collection[str] = (),
 ) -> list[float]:
     """Returns thresholds that spread the number of surviving weights evenly in its logarithm.
 
@@ -73,6 +79,7 @@ def threshold_grid(
         rule: Unit of the thresholds.
         granularity: Whether single weights or whole filters and channels survive.
         points: Number of thresholds wanted, at least 1.
+        exclude: Layers that the thresholds do not touch.
 
     Returns:
         Distinct rising thresholds: ``points`` of them, or fewer where single filters are too large
@@ -80,7 +87,8 @@ def threshold_grid(
     """
     magnitudes = [
         part
-        for layer in prunable_layers(model).values()
+        for name, layer in prunable_layers(model).items()
+        if name not in exclude
         for part in _by_group(_magnitudes(layer.weight, rule), layer)
     ]
     count = _element_survivors if granularity == "element" else _structural_survivors

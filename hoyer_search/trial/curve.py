@@ -9,6 +9,7 @@ from torch import nn
 
 from hoyer_search.compression import masks
 from hoyer_search.compression.channels import ChannelGraph
+from hoyer_search.compression.layers import matching
 from hoyer_search.compression.masks import Masks
 from hoyer_search.compression.thresholds import threshold_grid
 from hoyer_search.config import Pruning
@@ -23,7 +24,12 @@ def make_masks(
 ) -> Masks:
     """Returns what survives a threshold under the rule and granularity of a search space."""
     return masks.make_masks(
-        model, graph, threshold=threshold, rule=pruning.rule, granularity=pruning.granularity
+        model,
+        graph,
+        threshold=threshold,
+        rule=pruning.rule,
+        granularity=pruning.granularity,
+        exclude=matching(pruning.exclude, graph.layers),
     )
 
 

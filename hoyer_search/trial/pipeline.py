@@ -18,9 +18,10 @@ from torch import nn
 
 from hoyer_search import results
 from hoyer_search.compression.channels import ChannelGraph
+from hoyer_search.compression.layers import matching, prunable_layers
 from hoyer_search.compression.masks import Masks
 from hoyer_search.compression.thresholds import threshold_grid
-from hoyer_search.config import Regularizer, SweepConfig
+from hoyer_search.config import Pruning, Regularizer, SweepConfig
 from hoyer_search.datasets import Splits
 from hoyer_search.errors import TrialDiverged
 from hoyer_search.front import Front
@@ -172,7 +173,7 @@ class _Trial:
         config = self.config
         key = stages.stage_key(
             regularized=key,
-            pruning=config.pruning.model_dump(),
+            pruning=_pruning_key(config.pruning),
             curve=config.pipeline.curve.model_dump(),
             threshold=self.spec.params.get("threshold"),
         )
@@ -200,6 +201,7 @@ class _Trial:
             rule=self.config.pruning.rule,
             granularity=self.config.pruning.granularity,
             points=self.config.pipeline.curve.points,
+            exclude=matching(self.config.pruning.exclude, prunable_layers(model)),
         )
 
     def _finetune(
@@ -247,7 +249,7 @@ class _Trial:
         training = settings.model_dump(exclude={"max_points"})
         key = stages.stage_key(
             regularized=key,
-            pruning=self.config.pruning.model_dump(),
+            pruning=_pruning_key(self.config.pruning),
             threshold=point.threshold,
             training=training,
         )
@@ -322,6 +324,11 @@ class _Trial:
 def _regularizer_key(settings: Regularizer) -> dict[str, Any]:
     """Returns what a stage's key holds of the regularizer: of old sweeps, what it held then."""
     return settings.model_dump(exclude={"groups"} if settings.groups == "layer" else None)
+
+
+def _pruning_key(settings: Pruning) -> dict[str, Any]:
+    """Returns what a stage's key holds of the pruning: of old sweeps, what it held then."""
+    return settings.model_dump(exclude=None if settings.exclude else {"exclude"})
 
 
 def _check_finite(model: nn.Module) -> None:

@@ -3,7 +3,7 @@
 import torch
 
 from hoyer_search import models
-from hoyer_search.compression.layers import prunable_layers
+from hoyer_search.compression.layers import matching, prunable_layers
 from hoyer_search.compression.weights import apply_weights
 from hoyer_search.config import SweepConfig
 from hoyer_search.datasets import Splits, load
@@ -25,6 +25,14 @@ def load_checked(config: SweepConfig) -> Splits:
             raise ConfigError(
                 "regularizer.layer_weights: " + unknown_name("prunable layer", name, layers)
             )
+    for pattern in config.pruning.exclude:
+        if not matching([pattern], layers):
+            raise ConfigError("pruning.exclude: " + unknown_name("prunable layer", pattern, layers))
+    if len(matching(config.pruning.exclude, layers)) == len(layers):
+        raise ConfigError(
+            f"pruning.exclude must leave a layer to prune, got {config.pruning.exclude}, which are "
+            f"all of {', '.join(layers)}"
+        )
     if config.model.weights is not None:
         apply_weights(model, models.load_trained(config.model.factory, config.model.weights))
     data = load(config.data, seed=config.seed, protocol=config.protocol)

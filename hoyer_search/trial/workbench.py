@@ -10,7 +10,7 @@ from torch import nn
 
 from hoyer_search import models
 from hoyer_search.compression.channels import ChannelGraph
-from hoyer_search.compression.layers import prunable_layers
+from hoyer_search.compression.layers import matching, prunable_layers
 from hoyer_search.compression.masks import Masks
 from hoyer_search.config import SweepConfig, Training
 from hoyer_search.datasets import Splits
@@ -61,7 +61,8 @@ class Workbench:
         """Returns the regularizer of Equations 7 and 8 on a network's prunable layers."""
         settings, training = self.config.regularizer, self.config.pipeline.regularize
         factors = {n: settings.layer_weights.get(n, 1.0) for n in prunable_layers(model)}
-        names = [name for name, factor in factors.items() if factor]
+        excluded = matching(self.config.pruning.exclude, factors)
+        names = [name for name, factor in factors.items() if factor and name not in excluded]
         weights = [model.get_submodule(name).get_parameter("weight") for name in names]
         steps = training.epochs * math.ceil(self.training.num_examples / training.batch_size)
         if settings.groups == "coupled":

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from hoyer_search.compression.layers import parameter_name, prunable_layers
+from hoyer_search.compression.layers import matching, parameter_name, prunable_layers
 
 
 def test_prunable_layers_are_linear_and_convolutional_ones_in_order():
@@ -31,3 +31,9 @@ def test_a_lone_layer_has_the_empty_name():
     layer = nn.Linear(2, 2)
     assert list(prunable_layers(layer)) == [""]
     assert torch.equal(layer.get_parameter(parameter_name("", "weight")), layer.weight)
+
+
+def test_patterns_match_names_in_the_order_of_the_network():
+    names = ["conv1", "layer1.0.conv1", "layer2.0.conv1", "fc"]
+    assert matching(["fc", "layer?.*"], names) == ["layer1.0.conv1", "layer2.0.conv1", "fc"]
+    assert matching([], names) == matching(["conv"], names) == []

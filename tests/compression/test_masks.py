@@ -87,6 +87,19 @@ def test_masks_are_a_fixpoint(name, seed, density):
     assert found.macs() == masks.macs()
 
 
+def test_an_excluded_layer_keeps_what_its_neighbours_leave():
+    model, example = seeded("lenet_300_100")
+    with torch.no_grad():
+        model.fc1.weight[0] = 1e-6
+        model.fc2.weight[:50] = 1e-6
+    graph = ChannelGraph.trace(model, example)
+    settings = {"threshold": 1e-5, "rule": "absolute", "granularity": "structural"}
+    masks = make_masks(model, graph, exclude=["fc2"], **settings)
+    assert masks.weight("fc2")[:, 1:].all()
+    assert not masks.weight("fc2")[:, 0].any()
+    assert not make_masks(model, graph, **settings).weight("fc2")[:50].any()
+
+
 def test_death_travels_forwards_and_backwards():
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2))
     with torch.no_grad():

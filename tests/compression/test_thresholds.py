@@ -114,3 +114,29 @@ def test_repeated_magnitudes_give_fewer_thresholds():
     model.weight.data = torch.arange(100).reshape(10, 10).remainder(3).float()
     grid = threshold_grid(model, rule="absolute", granularity="element", points=30)
     assert grid == [0.5, 1.5]
+
+
+def test_groups_of_a_convolution_die_apart():
+    weight = torch.ones(4, 2, 3, 3)
+    weight[:2, 0] = 0.1  # channel 0 of the first group
+    weight[3] = 0.1  # the last filter
+    alive = surviving(weight, threshold=0.5, rule="absolute", granularity="structural", groups=2)
+    assert alive[:, :, 0, 0].tolist() == [[0, 1], [0, 1], [1, 1], [0, 0]]
+
+
+def test_the_filters_of_a_transposed_convolution_are_its_second_dimension():
+    weight = torch.ones(2, 3, 2)
+    weight[:, 1] = 0.1
+    settings = {"threshold": 0.5, "rule": "absolute", "granularity": "structural"}
+    alive = surviving(weight, transposed=True, **settings)
+    assert alive[:, :, 0].tolist() == [[1, 0, 1], [1, 0, 1]]
+
+
+def test_excluded_layers_do_not_shape_the_grid():
+    model, _ = seeded("lenet_300_100")
+    settings = {"rule": "absolute", "granularity": "element", "points": 5}
+    before = threshold_grid(model, exclude=["fc2"], **settings)
+    with torch.no_grad():
+        model.fc2.weight *= 100
+    assert threshold_grid(model, exclude=["fc2"], **settings) == before
+    assert threshold_grid(model, **settings) != before

@@ -68,6 +68,7 @@ def test_searched_parameters_do_not_change_the_pretrained_network(start, toy_con
             "model__factory": "toys:cnn",
             "regularizer__name": "group_hs",
             "regularizer__groups": "coupled",
+            "pruning__exclude": ["8"],
             "pruning__granularity": "structural",
         },
         {
