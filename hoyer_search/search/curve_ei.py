@@ -22,7 +22,7 @@ from scipy.special import ndtr
 from hoyer_search.search.cube import Cube
 from hoyer_search.search.curve_model import FrontImprovement
 from hoyer_search.search.gaussian_process import GaussianProcess
-from hoyer_search.search.objectives import CURVE
+from hoyer_search.search.objectives import CURVE, STOPPED
 from hoyer_search.trial.prediction import TrialCurve
 
 Floats = npt.NDArray[np.float64]
@@ -112,13 +112,19 @@ def _acquisition(
     study: optuna.Study, complete: Sequence[FrozenTrial], pending: Floats, cube: Cube
 ) -> Callable[[Floats], Floats]:
     """Returns what to maximise: a function of points, shape (m, d), to values, shape (m,)."""
-    points = cube.points([t.params for t in complete])
+    ended = [t for t in complete if STOPPED not in t.user_attrs]
     curves = [
-        TrialCurve.from_json(t.user_attrs[CURVE]) if CURVE in t.user_attrs else None
-        for t in complete
+        TrialCurve.from_json(t.user_attrs[CURVE]) if CURVE in t.user_attrs else None for t in ended
     ]
     if any(curve is not None for curve in curves):
-        return FrontImprovement.after(points, curves, pending=pending, categorical=cube.categorical)
+        return FrontImprovement.after(
+            cube.points([t.params for t in ended]),
+            curves,
+            pending=pending,
+            stopped=cube.points([t.params for t in complete if STOPPED in t.user_attrs]),
+            categorical=cube.categorical,
+        )
+    points = cube.points([t.params for t in complete])
     outputs = values(complete, study.directions)
     known = np.zeros_like(outputs)
     model = GaussianProcess.fit(points, outputs, known, categorical=cube.categorical)

@@ -110,6 +110,7 @@ class FrontImprovement:
         curves: Sequence[TrialCurve | None],
         *,
         pending: Floats,
+        stopped: Floats,
         categorical: npt.NDArray[np.bool_],
     ) -> Self:
         """Returns the improvement over finished and running trials.
@@ -118,9 +119,11 @@ class FrontImprovement:
             points: Settings of finished trials in a ``Cube``, shape (n, d).
             curves: What they found, None for one that failed; at least one is known.
             pending: Settings of running trials, shape (m, d).
+            stopped: Settings of trials that were stopped early, likewise: they count as if they
+                had ended as expected, but reached nothing.
             categorical: Which parameters are choices, shape (d,).
         """
-        model = CurveModel.fit(points, curves, categorical=categorical)
+        model = CurveModel.fit(points, curves, categorical=categorical).believe(stopped)
         known = [curve for curve in curves if curve is not None]
         allowed = known[-1].dense - levels(known[-1].floors)
         # Each by its own floors: trials of an earlier sweep had another dense network.

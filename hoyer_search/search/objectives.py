@@ -24,6 +24,9 @@ CONSTRAINT = "floor"
 CURVE = "hoyer_search:curve"
 """User attribute of a trial in the study: its ``TrialCurve`` as JSON."""
 
+STOPPED = "hoyer_search:stopped"
+"""User attribute of a trial in the study that was stopped early: True."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

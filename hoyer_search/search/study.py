@@ -17,7 +17,7 @@ from hoyer_search import spaces
 from hoyer_search.config import SweepConfig
 from hoyer_search.results import Knowledge, StopReason, TrialResult, TrialSpec, Value
 from hoyer_search.search.journal import open_journal
-from hoyer_search.search.objectives import CONSTRAINT, CURVE, outcome
+from hoyer_search.search.objectives import CONSTRAINT, CURVE, STOPPED, outcome
 from hoyer_search.search.parameters import num_settings, search_space, suggest
 from hoyer_search.search.parents import by_distance
 from hoyer_search.search.samplers import make_sampler
@@ -162,6 +162,8 @@ class Study:
         curve = TrialCurve.of(result, self._config.objective)
         if curve is not None and CURVE not in trial.user_attrs:
             trial.set_user_attr(CURVE, curve.to_json())
+        if result.state == "stopped":
+            trial.set_user_attr(STOPPED, True)
         # A driver that died between the two writes has set the constraint already.
         if CONSTRAINT not in trial.constraints:
             trial.set_constraint(CONSTRAINT, told.violation)

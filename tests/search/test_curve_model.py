@@ -8,6 +8,7 @@ from hoyer_search.search.profile import EXCESS, accuracies
 from hoyer_search.trial.prediction import TrialCurve
 
 FAMILY = curve_family.Family(2, 0)
+NONE = np.empty((0, 2))
 ALONE = np.zeros(2, dtype=np.bool_)
 
 
@@ -48,7 +49,7 @@ def test_where_every_trial_failed_nothing_is_expected():
     for i in np.flatnonzero(points[:, 0] > 0.5):
         curves[i] = None
     improvement = FrontImprovement.after(
-        points, curves, pending=np.empty((0, 2)), categorical=ALONE
+        points, curves, pending=NONE, stopped=NONE, categorical=ALONE
     )
     left, right = improvement(np.array([[0.25, 0.5], [0.95, 0.5]]))
     assert right < 0.2 * left
@@ -58,9 +59,20 @@ def test_running_trials_are_worth_less_again():
     points, curves = trials(10)
     spot = np.array([[0.3, 0.4]])
     free, taken = (
-        FrontImprovement.after(points, curves, pending=pending, categorical=ALONE)
-        for pending in (np.empty((0, 2)), spot)
+        FrontImprovement.after(points, curves, pending=pending, stopped=NONE, categorical=ALONE)
+        for pending in (NONE, spot)
     )
     assert taken(spot) < 0.8 * free(spot)
     assert (taken.best >= free.best).all()
     assert (np.diff(free.best) >= 0).all()  # looser floors, more compression
+
+
+def test_where_a_trial_was_stopped_less_is_expected_again_but_nothing_was_reached():
+    points, curves = trials(10)
+    spot = np.array([[0.3, 0.4]])
+    free, stopped = (
+        FrontImprovement.after(points, curves, pending=NONE, stopped=one, categorical=ALONE)
+        for one in (NONE, spot)
+    )
+    assert stopped(spot) < free(spot)
+    assert (stopped.best == free.best).all()
