@@ -28,6 +28,9 @@ BETWEEN = 3
 LEAST_STEP = 0.005
 """Doublings of compression by which a threshold differs at least from those finetuned."""
 
+LEAST_ALIVE = 0.02
+"""Share of the way from chance to the best raw accuracy under which nothing is left to finetune."""
+
 REFINEMENTS = 3
 """Most thresholds evaluated between others for one finetuning."""
 
@@ -140,6 +143,9 @@ class Selection:
         raw = np.stack(columns, axis=1)
         settled = self._rows([(point, 0.0) for point in self._settled])[:, 0]
         fresh = np.abs(raw[:, :1] - settled).min(axis=1, initial=np.inf) > LEAST_STEP
+        top, chance = raw[:, 1].max(), raw[:, 1].min()
+        if chance < 0.5 * top:  # an uncertain line would hope for the emptiest network
+            fresh &= raw[:, 1] > chance + LEAST_ALIVE * (top - chance)
         fresh &= ~np.isin(thresholds, list(self._finetuned))
         return thresholds[fresh], raw[fresh]
 

@@ -148,6 +148,22 @@ def test_nothing_is_spent_on_a_hopeless_floor():
     assert len(far) == 1
 
 
+def test_networks_that_answer_by_chance_are_not_finetuned():
+    """The first trial knows little, and the emptiest network would be worth most by far."""
+    real = {0.0: 0.980, 2.9: 0.980, 3.9: 0.979, 5.0: 0.947, 6.4: 0.285, 8.9: 0.099, 16.6: 0.100}
+    grid = np.linspace(0.0, 16.6, 40).tolist()
+
+    def network(c):
+        accuracy = float(np.interp(c, list(real), list(real.values())))
+        return dataclasses.replace(point(c), val_accuracy=accuracy)
+
+    selection = Selection(list(map(network, grid)), dense=DENSE, objective=OBJECTIVE, max_points=3)
+    reached = iter((0.979, 0.978, 0.98))
+    while (one := selection.next(network)) is not None:
+        assert one.val_accuracy > 0.11
+        selection.add(one, next(reached))
+
+
 def test_what_the_sweep_learned_moves_the_first_choice():
     prior = Offset.learn([])
     sure = np.diag([1e-4, 1e-4, 1e-4])
