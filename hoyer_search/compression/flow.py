@@ -134,22 +134,33 @@ def lasting(flow: Sequence[Step], sizes: Sequence[int], device: torch.device) ->
     flags = {t: torch.zeros(n, dtype=torch.bool, device=device) for t, n in enumerate(sizes)}
     for step in reversed(flow):
         match step:
-            case Sink():
-                flags[step.source] = torch.ones_like(flags[step.source])
             case Map():
                 flags[step.source] |= flags[step.out] | (not step.keeps_zero)
             case Scale():
                 flags[step.source] |= flags[step.out] | (not step.affine)
-            case Combine():
-                flags[step.left] |= flags[step.out]
-                flags[step.right] |= flags[step.out]
-            case Concat():
-                parts = torch.split(flags[step.out], [len(flags[s]) for s in step.sources])
-                for source, part in zip(step.sources, parts, strict=True):
-                    flags[source] |= part
-            case Pick():
-                spread(flags[step.source], step.index, flags[step.out])
+            case _:
+                hand_back(step, flags)
     return flags
+
+
+def hand_back(step: Step, flags: dict[int, Tensor]) -> None:
+    """Sets flags of what a step reads, in place, where those of what it makes are set.
+
+    For steps that only move positions: an output of the network, whose flags are all set, sums,
+    concatenations and picks. Others are left alone.
+    """
+    match step:
+        case Sink():
+            flags[step.source] = torch.ones_like(flags[step.source])
+        case Combine():
+            flags[step.left] |= flags[step.out]
+            flags[step.right] |= flags[step.out]
+        case Concat():
+            parts = torch.split(flags[step.out], [len(flags[s]) for s in step.sources])
+            for source, part in zip(step.sources, parts, strict=True):
+                flags[source] |= part
+        case Pick():
+            spread(flags[step.source], step.index, flags[step.out])
 
 
 def spread(flags: Tensor, index: Tensor, values: Tensor) -> None:

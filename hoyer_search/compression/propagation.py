@@ -17,8 +17,8 @@ from hoyer_search.compression.flow import (
     Mix,
     Pick,
     Scale,
-    Sink,
     Source,
+    hand_back,
     spread,
 )
 from hoyer_search.compression.layers import to_blocks
@@ -113,8 +113,6 @@ def read(
     flags: Flags = {tensor: torch.zeros_like(still) for tensor, still in graph.lasting.items()}
     for step in reversed(graph.flow):
         match step:
-            case Sink():
-                flags[step.source] = torch.ones_like(flags[step.source])
             case Mix() if step.source is not None:
                 layer = graph.layers[step.layer]
                 rows = live_rows(step, graph, flags, alive)
@@ -126,15 +124,8 @@ def read(
                 spread(used, layer.columns, live)
             case Scale() | Map():
                 flags[step.source] |= flags[step.out]
-            case Combine():
-                flags[step.left] |= flags[step.out]
-                flags[step.right] |= flags[step.out]
-            case Concat():
-                parts = torch.split(flags[step.out], [len(flags[s]) for s in step.sources])
-                for source, part in zip(step.sources, parts, strict=True):
-                    flags[source] |= part
-            case Pick():
-                spread(flags[step.source], step.index, flags[step.out])
+            case _:
+                hand_back(step, flags)
     return flags
 
 

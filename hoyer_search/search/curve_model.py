@@ -10,8 +10,8 @@ import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
 from hoyer_search.search.gaussian_process import GaussianProcess
-from hoyer_search.search.profile import EXCESS, Profiles, accuracies
-from hoyer_search.trial.prediction import TrialCurve, doublings, levels
+from hoyer_search.search.profile import EXCESS, Profiles
+from hoyer_search.trial.prediction import TrialCurve, accuracies, doublings, levels
 
 Floats = npt.NDArray[np.float64]
 

@@ -19,8 +19,8 @@ from hoyer_search.search.futility import (
     forecast,
     hopeless,
     lagging,
-    watched_floors,
 )
+from hoyer_search.trial.prediction import levels, to_rows
 
 Floats = npt.NDArray[np.float64]
 
@@ -82,7 +82,7 @@ class EarlyStopping:
         floors, dense = np.array(list(self._floors.values())), self._dense.val_accuracy
         lesson, front = self._lesson(quarter), self._front()
         if self._rule == "curve":
-            watched = watched_floors(floors)
+            watched = levels(floors)  # between operating points there is hypervolume to win
             stops = lesson is not None and hopeless(
                 lesson, own, dense=dense, floors=watched, best=_best(front, watched)
             )
@@ -127,8 +127,7 @@ class EarlyStopping:
 
     def _rows(self, pairs: Iterable[tuple[float, float]]) -> Floats:
         dense = size(self._dense, self._objective.sparsity)
-        rows = sorted((math.log2(dense / max(s, 1.0)), accuracy) for s, accuracy in pairs)
-        return np.array(rows, dtype=np.float64).reshape(-1, 2)
+        return to_rows(((max(s, 1.0), accuracy) for s, accuracy in pairs), dense)
 
     def _size(self, point: Point) -> float:
         return size(point, self._objective.sparsity)

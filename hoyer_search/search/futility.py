@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hoyer_search.search.objectives import shortfall
-from hoyer_search.trial.prediction import ACCURACY_UNIT, FULLY_RECOVERING, LOST_SHARE, doublings
+from hoyer_search.trial.prediction import LOST_SHARE, accuracies, doublings, recovering
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,9 +32,6 @@ GAIN = 0.2
 
 QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 9) for i in range(9)])
 """Equally likely standard normal deviations, over which an expectation is averaged."""
-
-BETWEEN = 1
-"""Accuracies between two neighbouring floors at which a trial may beat the front, too."""
 
 LEVELS = np.array([0.02, 0.05, 0.1, 0.3])
 """Shares of a network's accuracy; where it has lost that much, two of its curves are compared."""
@@ -168,19 +165,6 @@ def expected_gains(
     return np.asarray(np.maximum(reached - np.nan_to_num(best), 0.0).mean(axis=0))
 
 
-def watched_floors(floors: Floats) -> Floats:
-    """Returns the floors, and accuracies evenly between neighbours, strictest first.
-
-    Between operating points there is hypervolume to win.
-
-    Args:
-        floors: Accuracy to keep by operating point, shape (k,), in any order.
-    """
-    ordered = np.sort(floors)[::-1]
-    places = np.arange((len(ordered) - 1) * (BETWEEN + 1) + 1) / (BETWEEN + 1)
-    return np.interp(places, np.arange(len(ordered)), ordered)
-
-
 def forecast(lesson: Lesson | None, curve: Floats, *, dense: float, floors: Floats) -> Floats:
     """Returns the log2 compression to expect of a trial at each floor, shape (k,).
 
@@ -189,7 +173,7 @@ def forecast(lesson: Lesson | None, curve: Floats, *, dense: float, floors: Floa
     """
     known = lesson or Lesson(growth=0.0, line=GUESS, deviation=PRIOR_DEVIATION)
     grid, drops = _predicted(known, curve, dense)
-    accuracy = dense - ACCURACY_UNIT * np.sign(drops) * (np.exp2(np.abs(drops)) - 1)
+    accuracy = dense - accuracies(drops)
     return np.array([_read(grid, accuracy, floor) for floor in floors.tolist()])
 
 
@@ -223,9 +207,7 @@ def _predicted(lesson: Lesson, curve: Floats, dense: float) -> tuple[Floats, Flo
 def _features(curve: Floats, *, dense: float, at: Floats, growth: float) -> Floats:
     """Returns what a drop of accuracy is predicted from, shape (m, 4) (see ``Lesson.line``)."""
     raw = _falling(curve[:, 1])
-    chance = raw[-1] if raw[-1] < 0.5 * raw[0] else 0.0
-    alive = np.clip((raw - chance) / max(FULLY_RECOVERING * (raw[0] - chance), 1e-9), 0, 1)
-    guess = raw + (1 - LOST_SHARE) * alive * (raw[0] - raw) + RECOVERED_GAIN
+    guess = raw + (1 - LOST_SHARE) * recovering(raw) * (raw[0] - raw) + RECOVERED_GAIN
     guessed = np.interp(at - growth, curve[:, 0], doublings(dense - _falling(guess)))
     whole = np.full_like(guessed, doublings(dense - raw[0]))
     return np.stack([np.ones_like(guessed), guessed, whole, at], axis=1)

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from hoyer_search.trial.prediction import ACCURACY_UNIT, Offset, TrialCurve, doublings
+from hoyer_search.trial.prediction import Offset, TrialCurve, accuracies, doublings
 
 Floats = npt.NDArray[np.float64]
 
@@ -68,11 +68,6 @@ class Profiles:
         means[collapsed, 1:] = alive.mean(axis=0) if len(alive) else 0.0
         variances[collapsed, 1:] = UNKNOWN**2
         return cls(means[:, :1], variances[:, :1], means[:, 1:], variances[:, 1:])
-
-
-def accuracies(losses: Floats) -> Floats:
-    """Returns losses in doublings, any shape, as differences of accuracy."""
-    return np.asarray(np.sign(losses) * ACCURACY_UNIT * (2 ** np.abs(losses) - 1))
 
 
 def _profile(curve: TrialCurve, offset: Offset) -> Floats:

@@ -58,6 +58,27 @@ def doublings(drop: npt.ArrayLike) -> Floats:
     return np.asarray(np.sign(d) * np.log2(1 + np.abs(d) / ACCURACY_UNIT))
 
 
+def accuracies(drops: Floats) -> Floats:
+    """Returns drops in doublings, any shape, as differences of accuracy: undoes ``doublings``."""
+    return np.asarray(np.sign(drops) * ACCURACY_UNIT * (2 ** np.abs(drops) - 1))
+
+
+def alive(raw: Floats) -> Floats:
+    """Returns how far raw accuracies are from chance, as shares of the best's way, shape (n,).
+
+    Chance is the lowest of them if it is less than half of the best, else 0. All are 1 when the
+    best is 0.
+    """
+    top, low = raw.max(), raw.min()
+    chance = low if low < 0.5 * top else 0.0
+    return np.asarray((raw - chance) / (top - chance)) if top > 0 else np.ones_like(raw)
+
+
+def recovering(raw: Floats) -> Floats:
+    """Returns the part of what finetuning could return that raw accuracies get, shape (n,)."""
+    return np.asarray(np.clip(alive(raw) / FULLY_RECOVERING, 0.0, 1.0))
+
+
 def noise(drop: npt.ArrayLike) -> Floats:
     """Returns ``ACCURACY_NOISE`` in doublings of drop, at drops in doublings, any shape."""
     d = np.asarray(drop, dtype=np.float64)
@@ -91,7 +112,7 @@ class TrialCurve:
         return cls(
             dense=result.dense.val_accuracy,
             floors=floors(result.dense, objective),
-            raw=_rows(
+            raw=to_rows(
                 [
                     (max(getattr(point, objective.sparsity), 1), point.val_accuracy)
                     for point in result.curve
@@ -99,7 +120,7 @@ class TrialCurve:
                 ],
                 dense,
             ),
-            finetuned=_rows(
+            finetuned=to_rows(
                 [(size(p, objective.sparsity), p.val_accuracy) for p in result.points], dense
             ),
         )
@@ -150,10 +171,8 @@ class TrialCurve:
         if not len(self.raw):
             return self.found
         raw = self.raw[:, 1]
-        top, low = raw.max(), raw.min()
-        chance = low if low < 0.5 * top else 0.0
-        alive = np.clip((raw - chance) / max(FULLY_RECOVERING * (top - chance), 1e-9), 0, 1)
-        lost = (1 - (1 - LOST_SHARE) * alive) * (top - raw)
+        top = raw.max()
+        lost = (1 - (1 - LOST_SHARE) * recovering(raw)) * (top - raw)
         return doublings(PENALTY_SHARE * (self.dense - top) + lost)
 
 
@@ -248,7 +267,7 @@ def levels(floors: Floats) -> Floats:
     return np.sort(np.concatenate([falling, (falling[1:] + falling[:-1]) / 2]))[::-1]
 
 
-def _rows(pairs: Iterable[tuple[float, float]], dense: float) -> Floats:
+def to_rows(pairs: Iterable[tuple[float, float]], dense: float) -> Floats:
     """Returns pairs of size and accuracy as log2 compression and accuracy, rising."""
     found = [(math.log2(dense / max(s, 1e-9)), accuracy) for s, accuracy in pairs]
     return np.array(sorted(found), dtype=np.float64).reshape(-1, 2)

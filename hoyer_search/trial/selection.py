@@ -15,7 +15,15 @@ from scipy.special import ndtr
 
 from hoyer_search.config import Objective
 from hoyer_search.results import CurvePoint, Dense, Knowledge
-from hoyer_search.trial.prediction import Offset, TrialCurve, doublings, floors, levels, noise
+from hoyer_search.trial.prediction import (
+    Offset,
+    TrialCurve,
+    alive,
+    doublings,
+    floors,
+    levels,
+    noise,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -143,9 +151,8 @@ class Selection:
         raw = np.stack(columns, axis=1)
         settled = self._rows([(point, 0.0) for point in self._settled])[:, 0]
         fresh = np.abs(raw[:, :1] - settled).min(axis=1, initial=np.inf) > LEAST_STEP
-        top, chance = raw[:, 1].max(), raw[:, 1].min()
-        if chance < 0.5 * top:  # an uncertain line would hope for the emptiest network
-            fresh &= raw[:, 1] > chance + LEAST_ALIVE * (top - chance)
+        # An uncertain line would hope for the emptiest network.
+        fresh &= alive(raw[:, 1]) > LEAST_ALIVE
         fresh &= ~np.isin(thresholds, list(self._finetuned))
         return thresholds[fresh], raw[fresh]
 

@@ -4,8 +4,8 @@ import pytest
 
 from hoyer_search.search.cube import Cube
 from hoyer_search.search.curve_model import CurveModel, FrontImprovement
-from hoyer_search.search.profile import EXCESS, accuracies
-from hoyer_search.trial.prediction import TrialCurve
+from hoyer_search.search.profile import EXCESS
+from hoyer_search.trial.prediction import TrialCurve, accuracies
 
 FAMILY = curve_family.Family(2, 0)
 NONE = np.empty((0, 2))

@@ -14,8 +14,8 @@ from hoyer_search.search.futility import (
     forecast,
     hopeless,
     lagging,
-    watched_floors,
 )
+from hoyer_search.trial.prediction import levels
 
 DENSE = 0.98
 FLOORS = np.array([0.98, 0.975, 0.965, 0.953])
@@ -134,9 +134,9 @@ def test_forecasts_are_in_the_unit_of_objectives():
 
 
 def test_accuracies_between_floors_are_watched():
-    watched = watched_floors(FLOORS[[2, 0, 3, 1]])
+    watched = levels(FLOORS[[2, 0, 3, 1]])
     assert watched == pytest.approx([0.98, 0.9775, 0.975, 0.97, 0.965, 0.959, 0.953])
-    assert watched_floors(np.array([0.9])) == pytest.approx([0.9])
+    assert levels(np.array([0.9])) == pytest.approx([0.9])
 
 
 def test_halving_keeps_the_better_half_and_all_leaders():

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from hoyer_search.search.profile import EXCESS, MOST_LOSS, Profiles, accuracies
-from hoyer_search.trial.prediction import TrialCurve, doublings
+from hoyer_search.search.profile import EXCESS, MOST_LOSS, Profiles
+from hoyer_search.trial.prediction import TrialCurve, accuracies, doublings
 
 FLOORS = np.array([0.98, 0.965, 0.95])
 GRID = np.linspace(0.0, 8.0, 81)
