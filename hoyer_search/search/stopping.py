@@ -49,7 +49,7 @@ class Meter:
 
     def save(self) -> None:
         """Writes ``usage.json``."""
-        self._folder.save_usage(self._usage)
+        self._folder.save_usage(self.usage)
         self._saved = time.monotonic()
 
 

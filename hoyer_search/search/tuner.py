@@ -72,6 +72,7 @@ def run_search(
             search = SearchRun(folder, config, study, on_event, stopping, temporary)
             search.run(data, run_trial or _run_trial(), pretrain or _pretrain())
     reason = stopping.reason() if study.num_left else None
+    stopping.meter.save()
     folder.save_finished(
         Finished(
             trials=study.num_ended,
