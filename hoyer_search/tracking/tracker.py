@@ -10,6 +10,9 @@ from hoyer_search.tracking.sync import SyncReport, sync
 
 log = logging.getLogger(__name__)
 
+START_SECONDS = 5.0
+"""Longest wait before the first sync, in which Ray starts in the same process."""
+
 
 class Tracker:
     """Syncs a running sweep every few seconds; nothing that fails in it touches the sweep.
@@ -67,11 +70,11 @@ class Tracker:
         return not self._problem
 
     def _loop(self) -> None:
-        wait = self._seconds
+        wait = min(self._seconds, START_SECONDS)
         while not self._closing.is_set():
-            wait = self._seconds if self._sync(running=True) else min(2 * wait, 60.0)
             self._wake.wait(wait)
             self._wake.clear()
+            wait = self._seconds if self._sync(running=True) else min(2 * wait, 60.0)
         self._sync(running=False)
 
     def _sync(self, *, running: bool) -> bool:
