@@ -18,6 +18,8 @@ def shrink(
     *,
     round_to: int = 1,
     strict: bool = False,
+    remove_inputs: bool = False,
+    remove_outputs: bool = False,
 ) -> tuple[nn.Module, ShrinkReport]:
     """Returns a network without the channels that exact zeros in its parameters make dead.
 
@@ -32,17 +34,25 @@ def shrink(
             channels.
         strict: Whether to refuse a network in which a filter of zeros makes a constant other than
             zero, by a bias or a BatchNorm; otherwise such a channel is kept, which is exact.
+        remove_inputs: Whether channels of the input that nothing reads go too, as one of an image:
+            the smaller network takes ``images[:, report.inputs]``.
+        remove_outputs: Whether outputs that are zero for every input go too, as classes with zero
+            weights and bias: what it returns is ``model(images)[:, report.outputs]``.
 
     Returns:
         The smaller network, in the same mode and on the same device, and a report.
 
     Raises:
+        InputError: Ends are to go, of a network that takes or returns several tensors.
         PluginError: The network does not accept the example.
         ShrinkError: The network is cut in two, or cannot be shrunk exactly, or ``strict`` refuses.
     """
-    graph = ChannelGraph.trace(model, example_inputs)
+    graph = ChannelGraph.trace(
+        model, example_inputs, free_input=remove_inputs, free_output=remove_outputs
+    )
     check_connected(model, graph)
     masks = masks_from_zeros(model, graph)
     shrunk, report = shrink_masked(model, graph, masks, round_to=round_to, strict=strict)
     shapes = [tuple(one.shape[1:]) for one in as_inputs(example_inputs, model)]
-    return shrunk, replace(report, exactness=exactness(model, shrunk, *shapes))
+    difference = exactness(model, shrunk, *shapes, inputs=report.inputs, outputs=report.outputs)
+    return shrunk, replace(report, exactness=difference)

@@ -14,7 +14,7 @@ from hoyer_search.compression.flow import Combine, Step, lasting
 from hoyer_search.compression.layers import TRANSPOSED_TYPES, num_filters, prunable_layers
 from hoyer_search.compression.layouts import Balance, Channels
 from hoyer_search.compression.walking import Walk
-from hoyer_search.errors import PluginError
+from hoyer_search.errors import InputError, PluginError
 
 Inputs = Tensor | Sequence[Tensor]
 
@@ -79,6 +79,8 @@ class ChannelGraph:
         balances: Groups of channels of which equally many must be kept.
         lasting: Positions by tensor where a zero would not reach every reader as zero.
         rounds: Passes through the flow that find what dies.
+        free_input: Channels of the network's input where they need not stay, int64; else None.
+        free_output: Channels of its output, likewise.
         untraced: Why the network cannot be traced, or None. Its single weights can still be pruned.
     """
 
@@ -92,10 +94,19 @@ class ChannelGraph:
     balances: tuple[Balance, ...] = ()
     lasting: Mapping[int, Tensor] = field(default_factory=dict)
     rounds: int = 1
+    free_input: Tensor | None = None
+    free_output: Tensor | None = None
     untraced: str | None = None
 
     @classmethod
-    def trace(cls, model: nn.Module, example_inputs: Inputs) -> "ChannelGraph":
+    def trace(
+        cls,
+        model: nn.Module,
+        example_inputs: Inputs,
+        *,
+        free_input: bool = False,
+        free_output: bool = False,
+    ) -> "ChannelGraph":
         """Returns the channel graph of a network.
 
         The network is run on the example and walked by torch.fx, both in evaluation mode; its
@@ -105,15 +116,18 @@ class ChannelGraph:
         Args:
             model: The network.
             example_inputs: A batch of any size, or several inputs; moved to the network's device.
+            free_input: Whether the channels of its input need not stay.
+            free_output: Whether those of its output need not.
 
         Raises:
             PluginError: The network does not accept the example.
+            InputError: An end is to be free, of a network that takes or returns several tensors.
         """
         inputs = as_inputs(example_inputs, model)
         with evaluating(model):
             layers = _run(model, inputs)
             try:
-                found = tracing.walk(model, inputs)
+                found = tracing.walk(model, inputs, free_input=free_input, free_output=free_output)
             except Exception as error:  # torch.fx lets through whatever forward() raises on proxies
                 reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
                 return cls(layers=layers, untraced=f"torch.fx cannot trace the network: {reason}")
@@ -126,6 +140,7 @@ class ChannelGraph:
         def placed(channels: Channels | None) -> Tensor | None:
             return None if channels is None else torch.from_numpy(classes[channels]).to(walk.device)
 
+        _check_ends(walk)
         flow = tuple(walk.steps)
         pins = walk.layouts.pins(classes)
         pinned = np.zeros(int(classes.max(initial=-1)) + 1, dtype=np.bool_)
@@ -152,6 +167,22 @@ class ChannelGraph:
             balances=walk.layouts.balances(classes),
             lasting=lasting(flow, walk.sizes, walk.device),
             rounds=3 if products else 1,  # a gate dies after what it multiplies
+            free_input=placed(walk.inputs[0]) if walk.free_input else None,
+            free_output=placed(walk.output),
+        )
+
+
+def _check_ends(walk: Walk) -> None:
+    if walk.free_input and len(walk.inputs) != 1:
+        raise InputError(
+            "channels of the input can be removed from networks of one input tensor, got one of "
+            f"{len(walk.inputs)}. Keep its inputs: hidden channels go all the same"
+        )
+    if walk.free_output and walk.output is None:
+        raise InputError(
+            "outputs can be removed from networks that return one tensor of shape (N, classes, "
+            "...), got one that returns something else. Keep its outputs: hidden channels go all "
+            "the same"
         )
 
 

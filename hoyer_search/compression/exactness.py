@@ -13,6 +13,7 @@ from hoyer_search.errors import ShrinkError
 
 TOLERANCE = 1e-9
 BATCHES = (1, 3)
+Channels = Sequence[int] | None
 
 
 def exactness(
@@ -20,6 +21,8 @@ def exactness(
     shrunk: nn.Module,
     *input_shapes: Sequence[int],
     tolerance: float = TOLERANCE,
+    inputs: Channels = None,
+    outputs: Channels = None,
 ) -> float:
     """Returns the largest difference between the outputs of a masked and a shrunk network.
 
@@ -31,6 +34,8 @@ def exactness(
         shrunk: The smaller network.
         input_shapes: Shape of one example, of each input.
         tolerance: Largest difference allowed.
+        inputs: Channels of the input that the shrunk network takes; None if it takes all.
+        outputs: Channels of the output that it returns, likewise; the others must be zero.
 
     Returns:
         The difference relative to the largest output of the masked network.
@@ -44,11 +49,13 @@ def exactness(
     worst = 0.0
     with evaluating(left), evaluating(right):
         for batch in BATCHES:
-            inputs = [
+            given = [
                 torch.randn((batch, *shape), generator=generator, dtype=torch.float64).to(device)
                 for shape in input_shapes
             ]
-            worst = max(worst, _difference(left, right, inputs))
+            expected = _tensors(left(*given))
+            found = _outputs(right, [_part(one, inputs) for one in given])
+            worst = max(worst, _difference(expected, found, outputs))
     if not worst <= tolerance:
         raise ShrinkError(
             f"a shrunk network must give the masked one's outputs within {tolerance:g}, but they "
@@ -58,19 +65,29 @@ def exactness(
     return worst
 
 
-def _difference(left: nn.Module, right: nn.Module, inputs: Sequence[Tensor]) -> float:
-    expected = _tensors(left(*inputs))
+def _outputs(shrunk: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     try:
-        found = _tensors(right(*inputs))
+        return _tensors(shrunk(*inputs))
     except RuntimeError as error:
         raise ShrinkError(
             f"a shrunk network must accept the masked one's inputs, but it raised: {error}. "
             "Its forward() may hold a fixed number of channels: read it from the tensors instead"
         ) from error
-    if [one.shape for one in expected] != [one.shape for one in found]:
+
+
+def _part(tensor: Tensor, channels: Channels) -> Tensor:
+    return tensor if channels is None else tensor[:, list(channels)]
+
+
+def _difference(expected: Sequence[Tensor], found: Sequence[Tensor], channels: Channels) -> float:
+    if [_part(one, channels).shape for one in expected] != [one.shape for one in found]:
         return math.inf
     worst = 0.0
-    for one, other in zip(expected, found, strict=True):
+    for one, part in zip(expected, found, strict=True):
+        other = part
+        if channels is not None:
+            other = torch.zeros_like(one)
+            other[:, list(channels)] = part
         largest = one.abs().max().item() if one.numel() else 0.0
         difference = (one - other).abs().max().item() if one.numel() else 0.0
         worst = max(worst, _relative(difference, largest))

@@ -13,7 +13,7 @@ from hoyer_search.compression.layers import (
     prunable_layers,
     to_blocks,
 )
-from hoyer_search.compression.propagation import live_rows, made, reach, read
+from hoyer_search.compression.propagation import live_rows, made, needed, reach, read
 from hoyer_search.compression.thresholds import Granularity, Rule, surviving
 
 
@@ -165,7 +165,7 @@ def propagate(model: nn.Module, graph: ChannelGraph, alive: Mapping[str, Tensor]
     nonzero = made(graph, reached)
     channels = torch.ones_like(graph.pinned)
     for _ in range(graph.rounds):
-        used = graph.pinned.clone()
+        used = needed(graph, nonzero)
         wanted = read(graph, reached, nonzero, alive=channels, used=used)
         channels = used
     kept: dict[str, Tensor] = {}

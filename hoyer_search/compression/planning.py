@@ -11,7 +11,15 @@ from hoyer_search.compression.constants import constants
 from hoyer_search.compression.flow import Mix, Scale, Sink
 from hoyer_search.compression.layers import prunable_layers, to_blocks
 from hoyer_search.compression.layouts import Balance
-from hoyer_search.compression.propagation import Flags, Reach, live_rows, made, reach, read
+from hoyer_search.compression.propagation import (
+    Flags,
+    Reach,
+    live_rows,
+    made,
+    needed,
+    reach,
+    read,
+)
 from hoyer_search.errors import ShrinkError
 
 
@@ -50,14 +58,14 @@ def make_plan(model: nn.Module, graph: ChannelGraph, *, round_to: int = 1) -> Pl
     values = constants(model, graph, reached)
     nonzero = {tensor: value != 0 for tensor, value in values.items()}
     worth = _worth(weights, graph)
-    kept = graph.pinned.clone()
+    kept = needed(graph, nonzero)
     while True:
         before = kept.clone()
         read(graph, reached, nonzero, alive=kept, used=kept)
         _fill(graph, kept, worth, round_to)
         if bool((kept == before).all()):
             break
-    used = graph.pinned.clone()
+    used = needed(graph, nonzero)
     wanted = read(graph, reached, nonzero, alive=kept, used=used)
     hollow = _hollow(graph, reached, nonzero, wanted, kept)
     return Plan(kept, used, hollow, values)
@@ -121,11 +129,11 @@ def _fill(graph: ChannelGraph, kept: Tensor, worth: Tensor, round_to: int) -> No
 
 
 def _tensors(graph: ChannelGraph) -> Iterator[Tensor]:
-    """Yields the channels of every tensor that a layer makes or reads."""
+    """Yields the channels of every tensor that a layer makes or reads, and of a free input."""
+    found = [graph.free_input]
     for layer in graph.layers.values():
-        for channels in (layer.rows, layer.columns):
-            if channels is not None:
-                yield channels
+        found += [layer.rows, layer.columns]
+    yield from (channels for channels in found if channels is not None)
 
 
 def _level(balance: Balance, kept: Tensor, worth: Tensor) -> None:

@@ -17,6 +17,7 @@ from hoyer_search.compression.flow import (
     Mix,
     Pick,
     Scale,
+    Sink,
     Source,
     hand_back,
     spread,
@@ -127,6 +128,22 @@ def read(
             case _:
                 hand_back(step, flags)
     return flags
+
+
+def needed(graph: ChannelGraph, nonzero: Flags) -> Tensor:
+    """Returns the channels that stay even if no layer reads them, boolean of shape (channels,).
+
+    They are the pinned ones, and those of a free output that may be other than zero.
+
+    Args:
+        graph: The channel graph.
+        nonzero: Which positions of each tensor may be other than zero.
+    """
+    channels = graph.pinned.clone()
+    for step in graph.flow:
+        if isinstance(step, Sink) and step.output and graph.free_output is not None:
+            spread(channels, graph.free_output, nonzero[step.source])
+    return channels
 
 
 def live_rows(step: Mix, graph: ChannelGraph, wanted: Flags, alive: Tensor) -> Tensor:

@@ -64,6 +64,9 @@ class ShrinkReport:
         kept: Rows and columns kept by name, of every module that lost some.
         went: What each of those modules lost.
         stayed: Zero rows and columns that are still there, and channels of a live constant.
+        inputs: Channels of the input that the smaller network takes, rising, where any were free
+            to go: it is given ``images[:, inputs]``. None where it takes all.
+        outputs: Channels of the output that it returns, likewise; all others are zero.
         exactness: Largest difference of the outputs relative to the largest output, None where it
             was not measured.
     """
@@ -71,11 +74,16 @@ class ShrinkReport:
     kept: dict[str, Kept]
     went: list[Went]
     stayed: list[Stayed]
+    inputs: list[int] | None = None
+    outputs: list[int] | None = None
     exactness: float | None = None
 
     def __str__(self) -> str:
         """Returns a line for each module that lost something, and for what had to stay."""
         lines = [_went_line(one) for one in self.went] or ["nothing to remove"]
+        for verb, channels in (("takes inputs", self.inputs), ("returns outputs", self.outputs)):
+            if channels is not None:
+                lines.append(f"{verb} {_shown(channels)}")
         lines += [f"{s.layer}: {s.count} {s.side} stayed: {s.reason}" for s in self.stayed]
         if self.exactness is not None:
             lines.append(f"outputs differ by at most {self.exactness:.1e} of the largest")
@@ -94,7 +102,8 @@ def shrink(
 
     A channel is removed when no layer whose outputs matter reads it, or when it is zero wherever it
     is read, which leaves the outputs as they were. A tensor keeps one channel at least; a layer
-    that reads nothing becomes a ``Hollow``. Inputs and outputs keep their shapes.
+    that reads nothing becomes a ``Hollow``. Inputs and outputs keep their shapes, unless the graph
+    has them free.
 
     Args:
         model: The network; it is not changed, and need not be masked yet.
@@ -125,7 +134,11 @@ def shrink(
     stayed = _stayed(graph, masks, plan, kept) + constant
     went = [_lost(shrunk, name, choice) for name, choice in kept.items()]
     cut(shrunk, kept)
-    return shrunk, ShrinkReport(kept, went, stayed)
+    inputs, outputs = (
+        None if channels is None else plan.kept[channels].nonzero().flatten().tolist()
+        for channels in (graph.free_input, graph.free_output)
+    )
+    return shrunk, ShrinkReport(kept, went, stayed, inputs, outputs)
 
 
 def _choices(graph: ChannelGraph, plan: Plan) -> Iterator[tuple[str, Kept]]:
@@ -160,6 +173,11 @@ def _went_line(one: Went) -> str:
     return f"{one.layer}: rows {one.rows[0]} -> {one.rows[1]}{columns}{hollow}"
 
 
+def _shown(indices: list[int]) -> str:
+    more = f", ... ({len(indices)} of them)" if len(indices) > 8 else ""
+    return ", ".join(map(str, indices[:8])) + more
+
+
 def _stayed(graph: ChannelGraph, masks: Masks, plan: Plan, kept: dict[str, Kept]) -> list[Stayed]:
     found = []
     for name, reached in reach({n: masks.weight(n) for n in graph.layers}, graph).items():
@@ -186,6 +204,8 @@ def _reason(graph: ChannelGraph, plan: Plan, channel: int) -> str:
         return graph.pins[channel]
     if not bool(plan.used[channel]):
         return "it fills up a group, a width or a tensor"
+    if graph.free_output is not None and bool((graph.free_output == channel).any()):
+        return "an output that is not zero"
     return "their channels are still made or read elsewhere"
 
 

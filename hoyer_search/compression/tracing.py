@@ -54,12 +54,20 @@ class _Tracer(fx.Tracer):
         return isinstance(m, Hollow) or super().is_leaf_module(m, module_qualified_name)
 
 
-def walk(model: nn.Module, example_inputs: Sequence[Tensor]) -> Walk:
+def walk(
+    model: nn.Module,
+    example_inputs: Sequence[Tensor],
+    *,
+    free_input: bool = False,
+    free_output: bool = False,
+) -> Walk:
     """Follows the channels of a network through its forward pass.
 
     Args:
         model: The network, in the mode to trace.
         example_inputs: Inputs that it accepts.
+        free_input: Whether the channels of its input may go.
+        free_output: Whether those of its output may.
 
     Raises:
         Exception: Whatever torch.fx raises for a network that it cannot trace.
@@ -71,6 +79,8 @@ def walk(model: nn.Module, example_inputs: Sequence[Tensor]) -> Walk:
         dict(model.named_modules(remove_duplicate=False)),
         tensor_shapes(traced, example_inputs),
         device,
+        free_input=free_input,
+        free_output=free_output,
     )
     for node in traced.graph.nodes:
         if node.op == "get_attr":
@@ -82,9 +92,9 @@ def walk(model: nn.Module, example_inputs: Sequence[Tensor]) -> Walk:
 
 def _visit(state: Walk, node: fx.Node) -> None:
     if node.op == "placeholder":
-        state.values[node] = state.pinned(node, "model input")
+        state.values[node] = state.given(node)
     elif node.op == "output":
-        state.read_inputs(node, "model output", output=True)
+        state.returned(node)
     elif node.op == "get_attr":
         state.values[node] = state.pinned(node, f"constant {node.target}", varies=False)
     else:

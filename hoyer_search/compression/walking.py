@@ -43,6 +43,11 @@ class Walk:
         prunable: Names of the prunable layers.
         exposed: Names of modules whose parameters are used outside their own calls.
         sizes: Channels of each tensor of the flow.
+        free_input: Whether the channels of the network's input may go.
+        free_output: Whether those of its output may.
+        inputs: Channels of the network's inputs, in order.
+        output: Channels of the network's output; None unless it is one tensor that holds them
+            along dimension 1.
     """
 
     modules: dict[str, nn.Module]
@@ -59,6 +64,10 @@ class Walk:
     prunable: set[str] = field(init=False)
     exposed: set[str] = field(default_factory=set)
     sizes: list[int] = field(default_factory=list)
+    free_input: bool = False
+    free_output: bool = False
+    inputs: list[Channels] = field(default_factory=list)
+    output: Channels | None = None
 
     def __post_init__(self) -> None:
         self.names = {id(module): name for name, module in reversed(self.modules.items())}
@@ -86,15 +95,39 @@ class Walk:
         self.steps.append(Pick(source.tensor, made.tensor, positions))
         return made
 
-    def pinned(self, node: fx.Node, reason: str, *, varies: bool = True) -> Layout | None:
-        """Returns a node's result as new channels that must stay; None if it is no tensor."""
+    def new(self, node: fx.Node, *, varies: bool = True) -> Layout | None:
+        """Returns a node's result as new channels; None if it is no tensor."""
         shape = self.shapes.get(node)
         if shape is None:
             return None
         made = self.tensor(self.layouts.new(shape[1] if len(shape) > 1 else 1))
-        self.layouts.pin(made.channels, reason)
         self.steps.append(Source(made.tensor, len(made.channels), varies))
         return made
+
+    def pinned(self, node: fx.Node, reason: str, *, varies: bool = True) -> Layout | None:
+        """Returns a node's result as new channels that must stay; None if it is no tensor."""
+        made = self.new(node, varies=varies)
+        if made is not None:
+            self.layouts.pin(made.channels, reason)
+        return made
+
+    def given(self, node: fx.Node) -> Layout | None:
+        """Returns an input of the network; None if it is no tensor."""
+        made = self.new(node)
+        if made is not None:
+            self.inputs.append(made.channels)
+            if not self.free_input:
+                self.layouts.pin(made.channels, "model input")
+        return made
+
+    def returned(self, node: fx.Node) -> None:
+        """Notes what the network returns."""
+        layout = self.layout(node.args[0])
+        if self.free_output and layout is not None and layout.dim == 1:
+            self.output = layout.channels
+            self.steps.append(Sink(layout.tensor, output=True))
+        else:
+            self.read_inputs(node, "model output", output=True)
 
     def read(self, layout: Layout, reason: str, *, output: bool = False) -> None:
         """Notes that a tensor is read whole by what is not followed."""

@@ -22,7 +22,13 @@ IMAGE = torch.randn(1, 3, 5, 5, generator=torch.Generator().manual_seed(0))
 def test_zeros_are_removed_exactly_or_the_network_is_refused(seed, density):
     model = generated(seed, density)
     try:
-        shrunk, report = hs.shrink(model, IMAGE, round_to=1 + seed % 2)
+        shrunk, report = hs.shrink(
+            model,
+            IMAGE,
+            round_to=1 + seed % 2,
+            remove_inputs=seed % 3 == 0,
+            remove_outputs=seed % 5 == 0,
+        )
     except ShrinkError as error:
         reason = str(error)
         with torch.no_grad():
@@ -31,8 +37,10 @@ def test_zeros_are_removed_exactly_or_the_network_is_refused(seed, density):
         assert "nothing gets through layer" in reason
         return
     assert report.exactness <= 1e-9
-    assert exactness(model, shrunk, (3, 7, 4)) <= 1e-9
-    assert physical_macs(shrunk, IMAGE) <= physical_macs(model, IMAGE)
+    ends = {"inputs": report.inputs, "outputs": report.outputs}
+    assert exactness(model, shrunk, (3, 7, 4), **ends) <= 1e-9
+    part = IMAGE if report.inputs is None else IMAGE[:, report.inputs]
+    assert physical_macs(shrunk, part) <= physical_macs(model, IMAGE)
     assert num_parameters(shrunk) <= num_parameters(model)
     assert all(one.reason for one in report.stayed)
 
