@@ -74,10 +74,11 @@ def scatter(small: Mapping[str, Tensor], model: nn.Module, kept: Mapping[str, Ke
         model: The full-size network.
         kept: What was kept, by module name.
     """
+    first = {module: name for name, module in model.named_modules()}
     for name, full in model.state_dict(keep_vars=True).items():
         owner, _, kind = name.rpartition(".")
-        choice = kept.get(owner, Kept()) if kind in _BY_ROW else Kept()
         module = model.get_submodule(owner)
+        choice = kept.get(first[module], Kept()) if kind in _BY_ROW else Kept()
         if kind == "weight" and isinstance(module, PRUNABLE_TYPES):
             wide = torch.zeros_like(_blocks(full, module))
             if choice.columns != []:
@@ -204,5 +205,9 @@ def _unblocked(blocks: Tensor, like: Tensor, module: PrunableLayer) -> Tensor:
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, module.train(model.training))
+    """Puts a module in the place of another, under every name that it has."""
+    old = model.get_submodule(name)
+    for other, found in list(model.named_modules(remove_duplicate=False)):
+        if found is old:
+            parent, _, child = other.rpartition(".")
+            setattr(model.get_submodule(parent), child, module.train(model.training))

@@ -173,6 +173,35 @@ def test_scattering_undoes_cutting(name):
     assert exactness(model, full, example.shape[1:]) == 0.0
 
 
+class Aliased(nn.Module):
+    """Calls one layer by two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body, self.head = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+        self.again = self.body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.again(torch.relu(self.body(torch.relu(self.stem(x))))))
+
+
+@pytest.mark.parametrize("dead", [slice(0, 2), slice(None)])
+def test_a_layer_with_two_names_is_cut_under_both(dead):
+    torch.manual_seed(0)
+    model, example = Aliased().eval(), torch.randn(2, 4)
+    with torch.no_grad():
+        for layer in (model.stem, model.body):
+            layer.weight[dead], layer.bias[dead] = 0, 0
+        model.body.weight[:, dead] = 0
+    graph = ChannelGraph.trace(model, example)
+    shrunk, report = shrink(model, graph, masks_from_zeros(model, graph))
+    assert shrunk.again is shrunk.body
+    assert exactness(model, shrunk, (4,)) <= 1e-10
+    full = Aliased().eval()
+    scatter(shrunk.state_dict(), full, report.kept)
+    assert exactness(model, full, (4,)) <= 1e-10
+
+
 def test_exactness_refuses_other_outputs():
     model, graph, masks, _ = pruned("shifting", 0, 1.0)
     shrunk, _ = shrink(model, graph, masks)
