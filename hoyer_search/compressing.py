@@ -32,6 +32,7 @@ def compress(
     rule: Rule = "absolute",
     granularity: Granularity = "element",
     round_to: int = 1,
+    gather: bool = False,
     input_shape: Sequence[int] | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -46,6 +47,8 @@ def compress(
         granularity: ``element`` zeroes single weights, ``structural`` whole filters and channels.
             Either way what is dead afterwards is removed.
         round_to: Widths become multiples of it, for hardware.
+        gather: Whether layers leave out dead columns whose channels other layers read, by copying
+            the rest: fewer MACs, seldom faster.
         input_shape: Shape of one example; a built-in network knows its own.
         arguments: Keyword arguments of the factory.
 
@@ -76,7 +79,7 @@ def compress(
         check_connected(model, graph)
     except ShrinkError as error:
         raise InputError(f"the threshold {threshold:g} is too high: {error}") from error
-    shrunk, report = shrink(model.eval(), graph, masks, round_to=round_to)
+    shrunk, report = shrink(model.eval(), graph, masks, round_to=round_to, gather=gather)
     metrics = {
         "threshold": threshold,
         "dense": dense,

@@ -57,6 +57,23 @@ def test_widths_can_suit_hardware(trained, tmp_path):
     assert (small[0].out_channels, small[4].out_channels) == (3, 6)
 
 
+def test_a_gathering_network_is_written_and_measured_again(tmp_path):
+    torch.manual_seed(0)
+    model = toys.mlp()
+    with torch.no_grad():
+        model[1].weight[:, ::3] = 0  # of its 36 inputs, which stay
+    torch.save(model.state_dict(), tmp_path / "mlp.pt")
+    options = {"weights": str(tmp_path / "mlp.pt"), "threshold": 0.0, "input_shape": (1, 6, 6)}
+    metrics = compress("toys:mlp", tmp_path / "small", gather=True, **options)
+    assert metrics["physical_macs"] == metrics["macs"] == 24 * 16 + 16 * 8 + 8 * 4
+    small = load_artifact(tmp_path / "small", factory=toys.mlp)
+    images = torch.rand(5, 1, 6, 6)
+    assert torch.allclose(small(images), model(images), atol=1e-6)
+    again = evaluate_artifact(tmp_path / "small", factory="toys:mlp")
+    assert (again["macs"], again["nonzeros"]) == (metrics["macs"], metrics["nonzeros"])
+    assert again["exactness"] <= 1e-12
+
+
 def test_zero_threshold_removes_what_is_zero_already(trained, tmp_path):
     model, _ = trained
     with torch.no_grad():

@@ -129,6 +129,9 @@ def export(folder: Path, kind: "Format", output: Path, factory: str | None, as_j
 @click.option(
     "--round-to", type=click.IntRange(1), default=1, show_default=True, help="Multiple of widths."
 )
+@click.option(
+    "--gather", is_flag=True, help="Copy what a layer reads of a wider input: fewer MACs."
+)
 @click.option("--input-shape", metavar="C,H,W", help="Shape of one example, for your own network.")
 @click.option(
     "--argument",
@@ -148,6 +151,7 @@ def compress(
     threshold: float,
     granularity: "Granularity",
     round_to: int,
+    gather: bool,
     input_shape: str | None,
     arguments: tuple[str, ...],
     output: Path,
@@ -173,6 +177,7 @@ def compress(
         rule=rule,
         granularity=granularity,
         round_to=round_to,
+        gather=gather,
         input_shape=_shape(input_shape),
         arguments=dict(map(spaces.parse_override, arguments)),
     )

@@ -26,8 +26,10 @@ from hoyer_search.compression.schema import parse
 from hoyer_search.compression.weights import parse_tensors
 from hoyer_search.errors import ArtifactError
 
-FORMAT = 2  # 2: grouped and transposed convolutions are cut, layers without columns are hollow
-READABLE = (1, 2)
+# 2: grouped and transposed convolutions are cut, layers without columns are hollow
+# 3: layers may gather
+FORMAT = 3
+READABLE = (1, 2, 3)
 WEIGHTS, ARCHITECTURE, METRICS, MANIFEST = (
     "model.safetensors", "architecture.json", "metrics.json", "manifest.json",
 )  # fmt: skip
@@ -45,7 +47,7 @@ class Architecture:
     Attributes:
         factory: Alias of a built-in model factory, or ``package.module:function``.
         arguments: Keyword arguments of the factory.
-        kept: Rows and columns kept of the full-size network, by module name.
+        kept: Rows and columns kept of the full-size network, and gathers, by module name.
         input_shape: Shape of one example.
         mean: What was subtracted from each input channel, None if nothing.
         std: What each input channel was divided by, None if nothing.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from hoyer_search.compression.gather import Gather
 from hoyer_search.compression.hollow import Hollow
 from hoyer_search.compression.layers import (
     PRUNABLE_TYPES,
@@ -30,10 +31,13 @@ class Kept:
         columns: Indices of the input channels kept, rising; None keeps all. Of a grouped
             convolution they count the channels of all groups, and groups that keep none vanish.
             An empty list leaves a layer that reads nothing: a ``Hollow``.
+        gathers: Channel of its input that each column kept reads, rising, where the input holds
+            others too: a ``Gather``; None where it reads all of them.
     """
 
     rows: list[int] | None = None
     columns: list[int] | None = None
+    gathers: list[int] | None = None
 
 
 def cut(model: nn.Module, kept: Mapping[str, Kept]) -> None:
@@ -45,12 +49,13 @@ def cut(model: nn.Module, kept: Mapping[str, Kept]) -> None:
 
     Raises:
         ValueError: A module cannot be cut so: there is none of that name, it is of another type,
-            the indices are none, not rising, or out of range, or the groups of a convolution
-            would keep different numbers of channels.
+            the indices are none, not rising, or out of range, the groups of a convolution would
+            keep different numbers of channels, or what is to be gathered are not its columns.
     """
     for name, choice in kept.items():
         module = _module(model, name)
         _check(name, num_rows(module), choice.rows)
+        _check_gathers(name, module, choice)
         if isinstance(module, _BatchNorm):
             _check(name, 0, choice.columns)
             _cut_rows(module, choice.rows)
@@ -61,6 +66,8 @@ def cut(model: nn.Module, kept: Mapping[str, Kept]) -> None:
         else:
             _check(name, num_columns(module), choice.columns)
             _cut_layer(name, module, choice)
+            if choice.gathers is not None:
+                _replace(model, name, Gather(module, choice.gathers))
 
 
 @torch.no_grad()
@@ -79,6 +86,8 @@ def scatter(small: Mapping[str, Tensor], model: nn.Module, kept: Mapping[str, Ke
         owner, _, kind = name.rpartition(".")
         module = model.get_submodule(owner)
         choice = kept.get(first[module], Kept()) if kind in _BY_ROW else Kept()
+        if choice.gathers is not None:
+            name = f"{owner}.layer.{kind}"
         if kind == "weight" and isinstance(module, PRUNABLE_TYPES):
             wide = torch.zeros_like(_blocks(full, module))
             if choice.columns != []:
@@ -124,6 +133,23 @@ def _check(name: str, size: int, indices: list[int] | None) -> None:
     if not indices or not rising or indices[0] < 0 or indices[-1] >= size:
         raise ValueError(
             f"kept indices of module {name!r} must rise within [0, {size}), got {indices[:5]}..."
+        )
+
+
+def _check_gathers(name: str, module: PrunableLayer | _BatchNorm, choice: Kept) -> None:
+    places, columns = choice.gathers, choice.columns
+    if places is None:
+        return
+    plain = isinstance(module, PRUNABLE_TYPES) and getattr(module, "groups", 1) == 1
+    # Its input holds all columns kept, in their order, and others between them.
+    fits = columns is not None and len(places) == len(columns) and min(places, default=-1) >= 0
+    rising = all(a < b for a, b in itertools.pairwise(places))
+    if not (name and plain and fits and rising) or any(
+        place > column for place, column in zip(places, columns or [], strict=True)
+    ):
+        raise ValueError(
+            f"what module {name!r} gathers must be one rising place for each of its columns, at "
+            f"most that of the column itself, and it must have no groups, got {places[:5]}..."
         )
 
 

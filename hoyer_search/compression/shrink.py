@@ -13,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from hoyer_search.compression.channels import ChannelGraph
 from hoyer_search.compression.cutting import Kept, cut, num_columns, num_rows
 from hoyer_search.compression.flow import Mix
-from hoyer_search.compression.layers import PrunableLayer
+from hoyer_search.compression.gather import gathered
+from hoyer_search.compression.layers import PrunableLayer, prunable_layers
 from hoyer_search.compression.masks import Masks
 from hoyer_search.compression.planning import Plan, make_plan
 from hoyer_search.compression.propagation import reach
@@ -48,12 +49,14 @@ class Went:
         rows: Filters, or normalised channels, before and after.
         columns: Input channels before and after; None for a normalisation.
         hollow: Whether nothing is left of it but its bias.
+        gathers: Whether it picks its columns out of a wider input.
     """
 
     layer: str
     rows: tuple[int, int]
     columns: tuple[int, int] | None = None
     hollow: bool = False
+    gathers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ def shrink(
     *,
     round_to: int = 1,
     strict: bool = False,
+    gather: bool = False,
 ) -> tuple[nn.Module, ShrinkReport]:
     """Returns a copy of a network without its dead channels: filters, norms and columns.
 
@@ -111,6 +115,7 @@ def shrink(
         masks: Its zeros.
         round_to: Widths become multiples of it, or stay full.
         strict: Whether to refuse live constants; see ``api.shrink``.
+        gather: Whether a layer leaves out dead columns whose channels stay; see ``api.shrink``.
 
     Returns:
         The smaller network, in the same mode and on the same device, and what was kept.
@@ -131,6 +136,8 @@ def shrink(
             "those with their filters, or shrink without strict"
         )
     kept = {n: choice for n, choice in _choices(graph, plan) if choice != Kept()}
+    if gather:
+        kept |= _gathers(shrunk, graph, plan, kept, round_to)
     stayed = _stayed(graph, masks, plan, kept) + constant
     went = [_lost(shrunk, name, choice) for name, choice in kept.items()]
     cut(shrunk, kept)
@@ -149,6 +156,24 @@ def _choices(graph: ChannelGraph, plan: Plan) -> Iterator[tuple[str, Kept]]:
         yield name, Kept(_indices(plan.kept, channels))
 
 
+def _gathers(
+    model: nn.Module, graph: ChannelGraph, plan: Plan, kept: dict[str, Kept], round_to: int
+) -> dict[str, Kept]:
+    """Returns what layers keep that have dead columns left, of those that gather."""
+    found = {}
+    reached = reach({n: layer.weight for n, layer in prunable_layers(model).items()}, graph)
+    for name, layer in graph.layers.items():
+        rows = kept.get(name, Kept()).rows
+        if name in plan.hollow or layer.columns is None or layer.groups > 1 or not name:
+            continue
+        weights = reached[name][0] if rows is None else reached[name][0, rows]
+        there = plan.kept[layer.columns]
+        columns, places = gathered(there, weights.any(0), round_to=round_to)
+        if 0 < len(columns) < int(there.sum()):
+            found[name] = Kept(rows, columns, places)
+    return found
+
+
 def _indices(kept: Tensor, channels: Tensor | None) -> list[int] | None:
     """Returns the indices of kept rows or columns, None where all of them are."""
     if channels is None or bool(kept[channels].all()):
@@ -164,13 +189,19 @@ def _lost(model: nn.Module, name: str, choice: Kept) -> Went:
         return Went(name, (rows, after))
     columns = num_columns(cast(PrunableLayer, module))
     left = columns if choice.columns is None else len(choice.columns)
-    return Went(name, (rows, after), (columns, left), hollow=choice.columns == [])
+    return Went(
+        name,
+        (rows, after),
+        (columns, left),
+        hollow=choice.columns == [],
+        gathers=choice.gathers is not None,
+    )
 
 
 def _went_line(one: Went) -> str:
     columns = "" if one.columns is None else f", columns {one.columns[0]} -> {one.columns[1]}"
-    hollow = ", reads nothing any more" if one.hollow else ""
-    return f"{one.layer}: rows {one.rows[0]} -> {one.rows[1]}{columns}{hollow}"
+    note = ", reads nothing any more" if one.hollow else ", gathered" if one.gathers else ""
+    return f"{one.layer}: rows {one.rows[0]} -> {one.rows[1]}{columns}{note}"
 
 
 def _shown(indices: list[int]) -> str:

@@ -28,6 +28,7 @@ def test_zeros_are_removed_exactly_or_the_network_is_refused(seed, density):
             round_to=1 + seed % 2,
             remove_inputs=seed % 3 == 0,
             remove_outputs=seed % 5 == 0,
+            gather=seed % 7 < 3,
         )
     except ShrinkError as error:
         reason = str(error)

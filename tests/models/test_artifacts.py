@@ -259,7 +259,7 @@ def test_weights_of_another_shape_or_name_are_refused(folder, change, message):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("manifest.json", lambda m: m.update(format=3), "of format 1 to 2, got format 3"),
+        ("manifest.json", lambda m: m.update(format=4), "of format 1 to 3, got format 4"),
         ("manifest.json", lambda m: m.pop("format"), "format: this field is missing"),
         ("manifest.json", lambda m: m["files"].pop("metrics.json"), "must list exactly"),
         (
