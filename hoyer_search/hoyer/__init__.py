@@ -4,6 +4,7 @@ Equations are those of Yang, Wen and Li, "DeepHoyer: Learning Sparser Neural Net
 Differentiable Scale-Invariant Sparsity Measures" (ICLR 2020, https://arxiv.org/abs/1908.09979).
 """
 
+from hoyer_search.hoyer.arrangement import Arrangement
 from hoyer_search.hoyer.compiling import worth_compiling
 from hoyer_search.hoyer.coupled_group_hs import CoupledGroupHS
 from hoyer_search.hoyer.explicit_group_hs import ExplicitGroupHS
@@ -21,6 +22,7 @@ from hoyer_search.hoyer.transformed_l1 import TransformedL1
 __all__ = [
     "L1",
     "REGULARIZERS",
+    "Arrangement",
     "CoupledGroupHS",
     "ExplicitGroupHS",
     "GroupHS",

@@ -16,6 +16,12 @@ from hoyer_search.hoyer._blocks import (
     on_host,
     row_blocks,
 )
+from hoyer_search.hoyer.arrangement import (
+    PLAIN,
+    Arrangement,
+    add_arranged_gradient_,
+    squared_norms,
+)
 
 # Coefficients of groups with safe squares: their sums and products stay within float32.
 SAFE_COEFFICIENT = SAFE_SQUARES[0] ** -0.5
@@ -25,19 +31,20 @@ class GroupNorms(NamedTuple):
     """L2 norms of a layer's groups, float64."""
 
     filters: Tensor
-    """Shape (out,)."""
+    """Shape (filters,)."""
     channels: Tensor
-    """Shape (in,)."""
+    """Shape (channels,), over all groups of a convolution."""
 
 
-def group_norms(weight: Tensor) -> GroupNorms:
+def group_norms(weight: Tensor, arrangement: Arrangement = PLAIN) -> GroupNorms:
     r"""Returns the L2 norms of a weight's filters and channels.
 
     They are summed in float64: a group may be smaller than its layer by any factor, and the
     direction of its gradient counts all the same.
 
     Args:
-        weight: Shape (out, in, \*kernel).
+        weight: Shape (out, in, \*kernel), or as its arrangement says.
+        arrangement: Where it holds filters and channels.
 
     Raises:
         InputError: The weight has fewer than two dimensions.
@@ -47,6 +54,8 @@ def group_norms(weight: Tensor) -> GroupNorms:
             "filter and channel groups need a weight of shape (out, in, *kernel), got "
             f"{tuple(weight.shape)}: leave this parameter out or use an element-wise regularizer"
         )
+    if not arrangement.plain:
+        return GroupNorms(*(squares.sqrt_() for squares in squared_norms(weight, arrangement)))
     squares_on_host = _squares_on_host(weight)
     if squares_on_host is not None:
         return GroupNorms(*(squares.sqrt_() for squares in squares_on_host))
@@ -67,17 +76,29 @@ def inverse(norms: Tensor) -> Tensor:
 
 
 def add_group_gradient_(
-    weight: Tensor, grad: Tensor, *, factor: Tensor, filters: Tensor, channels: Tensor
+    weight: Tensor,
+    grad: Tensor,
+    arrangement: Arrangement = PLAIN,
+    *,
+    factor: Tensor,
+    filters: Tensor,
+    channels: Tensor,
 ) -> None:
     r"""Adds ``factor * w * (filters[out] + channels[in])`` to a layer's gradient, in place.
 
     Args:
-        weight: Shape (out, in, \*kernel).
+        weight: Shape (out, in, \*kernel), or as its arrangement says.
         grad: Gradient of the same shape.
+        arrangement: Where it holds filters and channels.
         factor: 0-dim, float64.
-        filters: One coefficient a filter, float64 of shape (out,).
-        channels: One coefficient a channel, float64 of shape (in,).
+        filters: One coefficient a filter, float64 of shape (filters,).
+        channels: One coefficient a channel, float64 of shape (channels,).
     """
+    if not arrangement.plain:
+        add_arranged_gradient_(
+            weight, grad, arrangement, factor=factor, filters=filters, channels=channels
+        )
+        return
     if _add_on_host(weight, grad, factor=factor, filters=filters, channels=channels):
         return
     dtype = compute_dtype([weight])

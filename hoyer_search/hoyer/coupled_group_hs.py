@@ -9,6 +9,7 @@ from torch import Tensor
 from hoyer_search.errors import InputError
 from hoyer_search.hoyer._blocks import SMALLEST
 from hoyer_search.hoyer._groups import GroupNorms, add_group_gradient_, group_norms, inverse
+from hoyer_search.hoyer.arrangement import PLAIN, Arrangement
 from hoyer_search.hoyer.regularizer import Regularizer
 
 
@@ -23,10 +24,12 @@ class CoupledGroupHS(Regularizer):
     shares none has the value that ``GroupHS`` gives it.
 
     Args:
-        filters: The channel that each filter of each layer makes, int64 of shape (out,), in the
+        filters: The channel that each filter of each layer makes, int64 of shape (filters,), in the
             order of the weights; None for a layer whose filters are groups of their own.
         filter_weight: Factor of the filter-wise G_H: alpha_n over alpha.
         channel_weight: Factor of the channel-wise G_H: alpha_c over alpha.
+        arrangements: Where each layer's weight holds filters and channels, in the same order; none
+            if all are plain.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class CoupledGroupHS(Regularizer):
         *,
         filter_weight: float = 1.0,
         channel_weight: float = 1.0,
+        arrangements: Sequence[Arrangement] = (),
     ) -> None:
         self._streams, self._groups = _streams(filters)
         # Counted here, so that no step waits for the device.
@@ -45,6 +49,7 @@ class CoupledGroupHS(Regularizer):
             if self._groups[layer] is not None
         }
         self._filter_weight, self._channel_weight = filter_weight, channel_weight
+        self._arrangements = arrangements or [PLAIN] * len(filters)
 
     def values(self, weights: Sequence[Tensor]) -> Tensor:
         """Returns every layer's value, float64 of shape (layers,); a stream's counts for each.
@@ -75,6 +80,7 @@ class CoupledGroupHS(Regularizer):
                 add_group_gradient_(
                     weights[layer],
                     grads[layer],
+                    self._arrangements[layer],
                     factor=2 * factor,
                     filters=(inverse(own) - slopes[layer].filters) * share,
                     channels=(inverse(norms[layer].channels) - slopes[layer].channels)
@@ -87,7 +93,7 @@ class CoupledGroupHS(Regularizer):
     ) -> tuple[Tensor, list[GroupNorms], list[Tensor], list[GroupNorms]]:
         """Returns values and norms by layer, group norms by stream, and slopes by layer."""
         self._check(weights)
-        norms = [group_norms(weight) for weight in weights]
+        norms = [group_norms(w, a) for w, a in zip(weights, self._arrangements, strict=True)]
         coupled: list[Tensor] = []
         values, slopes = [norms[0].filters.new_zeros(())] * len(norms), list(norms)
         for stream in self._streams:
@@ -117,8 +123,8 @@ class CoupledGroupHS(Regularizer):
 
     def _check(self, weights: Sequence[Tensor]) -> None:
         sizes = [None if groups is None else len(groups) for groups in self._groups]
-        found = [len(weight) for weight in weights]
-        fits = len(sizes) == len(found) and all(
+        found = [a.num_filters(w) for w, a in zip(weights, self._arrangements, strict=False)]
+        fits = len(sizes) == len(weights) == len(found) and all(
             size in (None, number) for size, number in zip(sizes, found, strict=True)
         )
         if not fits:

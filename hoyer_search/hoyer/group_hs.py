@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hoyer_search.hoyer._blocks import SMALLEST
 from hoyer_search.hoyer._groups import GroupNorms, add_group_gradient_, group_norms, inverse
+from hoyer_search.hoyer.arrangement import Arrangement, arrangements
 from hoyer_search.hoyer.regularizer import Regularizer
 
 
@@ -23,14 +24,18 @@ class GroupHS(Regularizer):
     Attributes:
         filter_weight: Factor of the filter-wise G_H: alpha_n over alpha.
         channel_weight: Factor of the channel-wise G_H: alpha_c over alpha.
+        arrangements: Where each layer's weight holds filters and channels, in the order of the
+            weights; none if all are plain.
     """
 
     filter_weight: float = 1.0
     channel_weight: float = 1.0
+    arrangements: tuple[Arrangement, ...] = ()
 
     def values(self, weights: Sequence[Tensor]) -> Tensor:
         """Returns the term of Equation 8 of every layer, float64 of shape (layers,)."""
-        return torch.stack([self._value(group_norms(weight))[0] for weight in weights])
+        layers = zip(weights, arrangements(self.arrangements, weights), strict=True)
+        return torch.stack([self._value(group_norms(w, a))[0] for w, a in layers])
 
     def add_gradients_(
         self, weights: Sequence[Tensor], grads: Sequence[Tensor], scales: Tensor
@@ -41,8 +46,9 @@ class GroupHS(Regularizer):
         whose last line misprints sum(|w|) for the sum of the group norms.
         """
         values = []
-        for weight, grad, scale in zip(weights, grads, scales, strict=True):
-            norms = group_norms(weight)
+        layers = zip(weights, grads, scales, arrangements(self.arrangements, weights), strict=True)
+        for weight, grad, scale, arrangement in layers:
+            norms = group_norms(weight, arrangement)
             value, slopes = self._value(norms)
             # One common factor keeps coefficient * weight near 1 for weights of any magnitude.
             factor = slopes.filters * self.filter_weight + slopes.channels * self.channel_weight
@@ -50,6 +56,7 @@ class GroupHS(Regularizer):
             add_group_gradient_(
                 weight,
                 grad,
+                arrangement,
                 factor=2 * scale * factor,
                 filters=(inverse(norms.filters) - slopes.filters) * share,
                 channels=(inverse(norms.channels) - slopes.channels) * (1 - share),

@@ -1,10 +1,11 @@
 """Regularizers by name."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from hoyer_search.errors import ConfigError, unknown_name
+from hoyer_search.hoyer.arrangement import Arrangement
 from hoyer_search.hoyer.group_hs import GroupHS
 from hoyer_search.hoyer.group_lasso import GroupLasso
 from hoyer_search.hoyer.hoyer_ratio import Hoyer
@@ -31,6 +32,7 @@ def make_regularizer(
     *,
     filter_weight: float = 1.0,
     channel_weight: float = 1.0,
+    arrangements: Sequence[Arrangement] = (),
     compiled: bool = False,
 ) -> Regularizer:
     """Returns a regularizer by its name.
@@ -40,6 +42,8 @@ def make_regularizer(
         filter_weight: Factor of the filter-wise groups; element-wise regularizers have none and
             ignore it.
         channel_weight: Factor of the channel-wise groups, likewise.
+        arrangements: Where each layer's weight holds its filters and channels, likewise; none if
+            all are as in a Linear.
         compiled: Whether the Hoyer measures use compiled kernels for large layers; see
             ``worth_compiling``. The others gain nothing by them and ignore it.
 
@@ -53,5 +57,9 @@ def make_regularizer(
         raise ConfigError(unknown_name("regularizer", name, REGULARIZERS))
     kind = REGULARIZERS[name]
     if kind in (GroupHS, GroupLasso):
-        return kind(filter_weight=filter_weight, channel_weight=channel_weight)
+        return kind(
+            filter_weight=filter_weight,
+            channel_weight=channel_weight,
+            arrangements=tuple(arrangements),
+        )
     return kind(compiled=compiled) if kind in (Hoyer, HoyerSquare) else kind()

@@ -11,7 +11,8 @@ class Regularizer(ABC):
     r"""A penalty R on a layer's weight, with its gradient in closed form.
 
     Weights are floating tensors of any strides with at least one dimension; group regularizers
-    take (out, in, \*kernel), as Linear and Conv hold them. Everything is computed in float32 or
+    take (out, in, \*kernel), as Linear and Conv hold them, unless told their ``Arrangement``.
+    Everything is computed in float32 or
     better, whatever the weight's type; values are float64. Zero weights, groups and layers have
     the gradient zero, and a zero layer the value 0. NaN and infinite weights give NaN.
 

@@ -10,11 +10,21 @@ from torch import nn
 
 from hoyer_search import models
 from hoyer_search.compression.channels import ChannelGraph
-from hoyer_search.compression.layers import matching, prunable_layers
+from hoyer_search.compression.layers import (
+    TRANSPOSED_TYPES,
+    matching,
+    prunable_layers,
+)
 from hoyer_search.compression.masks import Masks
 from hoyer_search.config import SweepConfig, Training
 from hoyer_search.datasets import Splits
-from hoyer_search.hoyer import CoupledGroupHS, Regularizer, make_regularizer, worth_compiling
+from hoyer_search.hoyer import (
+    Arrangement,
+    CoupledGroupHS,
+    Regularizer,
+    make_regularizer,
+    worth_compiling,
+)
 from hoyer_search.results import Progress
 from hoyer_search.trial.batches import make_batches
 from hoyer_search.trial.checkpoint import Checkpoints
@@ -60,30 +70,35 @@ class Workbench:
     def penalty(self, model: nn.Module) -> Penalty:
         """Returns the regularizer of Equations 7 and 8 on a network's prunable layers."""
         settings, training = self.config.regularizer, self.config.pipeline.regularize
-        factors = {n: settings.layer_weights.get(n, 1.0) for n in prunable_layers(model)}
+        layers = prunable_layers(model)
+        factors = {n: settings.layer_weights.get(n, 1.0) for n in layers}
         excluded = matching(self.config.pruning.exclude, factors)
         names = [name for name, factor in factors.items() if factor and name not in excluded]
-        weights = [model.get_submodule(name).get_parameter("weight") for name in names]
+        weights = [layers[name].get_parameter("weight") for name in names]
+        arrangements = [_arrangement(layers[name]) for name in names]
         steps = training.epochs * math.ceil(self.training.num_examples / training.batch_size)
         if settings.groups == "coupled":
-            regularizer = self._coupled(model, names)
+            regularizer = self._coupled(model, names, arrangements)
         else:
             regularizer = make_regularizer(
                 settings.name,
                 filter_weight=settings.filter_weight,
                 channel_weight=settings.channel_weight,
+                arrangements=arrangements,
                 compiled=worth_compiling(sum(w.numel() for w in weights), steps),
             )
         return Penalty(regularizer, weights, [factors[name] for name in names], settings.decay)
 
-    def _coupled(self, model: nn.Module, names: list[str]) -> Regularizer:
+    def _coupled(
+        self, model: nn.Module, names: list[str], arrangements: list[Arrangement]
+    ) -> Regularizer:
         """Returns Group-HS over the channels that layers make together."""
         settings, layers = self.config.regularizer, self.graph(model).layers
         return CoupledGroupHS(
-            # The weight of a transposed convolution has its filters along the other dimension.
-            [None if layers[name].transposed else layers[name].rows for name in names],
+            [layers[name].rows for name in names],
             filter_weight=settings.filter_weight,
             channel_weight=settings.channel_weight,
+            arrangements=arrangements,
         )
 
     def checkpoints(self, folder: Path) -> Checkpoints:
@@ -116,6 +131,10 @@ class Workbench:
             keep_best=keep_best,
             look=look,
         )
+
+
+def _arrangement(layer: nn.Module) -> Arrangement:
+    return Arrangement(getattr(layer, "groups", 1), isinstance(layer, TRANSPOSED_TYPES))
 
 
 def to_progress(stage: str, epoch: Epoch, settings: Training, point: int | None = None) -> Progress:
