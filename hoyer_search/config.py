@@ -62,7 +62,8 @@ class Regularizer(Section):
     """Filter-wise groups of ``group_hs``: each layer's own filters, as in the paper, or all filters
     that make one channel of a residual stream together."""
     layer_weights: dict[str, NonNegative] = {}
-    """Further factor by layer name; 1 for layers not named, 0 leaves a layer alone."""
+    """Further factor by layer name or pattern (``layer4.*``), a layer's own name before patterns; 1
+    for layers not named, 0 leaves a layer alone."""
 
 
 class Pruning(Section):

@@ -15,6 +15,7 @@ from hoyer_search.errors import ConfigError, unknown_name
 from hoyer_search.results import Value
 
 ALIASES = {"decay": "regularizer.decay"}
+LAYER_WEIGHTS = "regularizer.layer_weights"
 
 
 def builtin() -> dict[str, Traversable]:
@@ -104,6 +105,8 @@ def _set(data: dict[str, Any], path: str, value: Any) -> None:
         parents, last = ["search"], ".".join([*parents[1:], last])
         if last.rpartition(".")[0] in ("decay", "threshold"):
             parents, last = ["search", last.split(".")[0]], last.split(".")[1]
+    elif path.startswith(f"{LAYER_WEIGHTS}."):  # so do names of layers
+        parents, last = LAYER_WEIGHTS.split("."), path.removeprefix(f"{LAYER_WEIGHTS}.")
     node = data
     for part in parents:
         child = node.setdefault(part, {})

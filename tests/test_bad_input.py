@@ -57,6 +57,11 @@ def run(toy_file, tmp_path, monkeypatch, capsys):
         ("data.source=toys:nothing", "returned NoneType"),
         ("data.validation=600", "sets 600 examples aside, but only 600"),
         ("regularizer.layer_weights={fc9: 1.0}", "unknown prunable layer 'fc9'"),
+        ("regularizer.layer_weights={'?': 1.0, '[13]': 2.0}", "'1' is described by '?' and '[13]'"),
+        (
+            "search.regularizer.layer_weights.fc9.*={low: 0.1, high: 1.0}",
+            "regularizer.layer_weights: unknown prunable layer 'fc9.*'",
+        ),
         ("pruning.exclude=['*']", "pruning.exclude must leave a layer to prune"),
         ("pruning.exclude=['fc9*']", "pruning.exclude: unknown prunable layer 'fc9*'"),
         ("pipeline.regularize.batch_size=1000", "only 400 training examples"),

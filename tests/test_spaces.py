@@ -170,6 +170,20 @@ def test_params_fill_the_configuration_of_a_trial():
     assert SweepConfig.model_validate(trial.model_dump(mode="json")) == trial
 
 
+def test_layers_are_weighted_by_names_and_patterns_with_dots(write):
+    name = "regularizer.layer_weights.layer4.*"
+    config = spaces.load(
+        write(MINIMAL),
+        overrides={
+            f"search.{name}": {"low": 0.1, "high": 1.0},
+            "regularizer.layer_weights.layer4.0.conv1": 2.0,
+        },
+    )
+    assert spaces.load(write(dump_yaml(config))) == config
+    trial = spaces.apply_params(config, {name: 0.5})
+    assert trial.regularizer.layer_weights == {"layer4.0.conv1": 2.0, "layer4.*": 0.5}
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_parsed_or_refused_cleanly(text):
     with contextlib.suppress(ConfigError):  # anything else would be a crash

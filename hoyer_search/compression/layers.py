@@ -1,10 +1,12 @@
 """Which layers of a network are prunable, and where their weights hold filters and channels."""
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from torch import Tensor, nn
+
+from hoyer_search.errors import ConfigError
 
 PrunableLayer: TypeAlias = (
     nn.Linear
@@ -44,6 +46,29 @@ def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
     """
     given = list(patterns)
     return [name for name in names if any(fnmatch.fnmatchcase(name, p) for p in given)]
+
+
+def by_pattern(values: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
+    """Returns the values of the layers that one of the patterns describes, in order.
+
+    Args:
+        values: Values by pattern; a layer's own name wins over patterns.
+        names: Names of layers.
+
+    Raises:
+        ConfigError: Two patterns describe one layer.
+    """
+    found = {}
+    for name in names:
+        own = [name] if name in values else [p for p in values if fnmatch.fnmatchcase(name, p)]
+        if len(own) > 1:
+            raise ConfigError(
+                f"one pattern at most must describe a layer, but {name!r} is described by "
+                f"{' and '.join(map(repr, own))}. Narrow them, or give the layer's own name too"
+            )
+        if own:
+            found[name] = values[own[0]]
+    return found
 
 
 def parameter_name(module: str, parameter: str) -> str:

@@ -1,6 +1,7 @@
 """What the runs of a sweep and of its trials should look like in MLflow. Knows no MLflow."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -73,13 +74,13 @@ def trial_status(result: TrialResult | None, *, running: bool) -> str:
 
 def trial_params(spec: TrialSpec) -> dict[str, str]:
     """Returns a run's parameters: those searched, and the main settings of the sweep."""
-    return _settings(spec.config) | {name: _text(value) for name, value in spec.params.items()}
+    return _settings(spec.config) | {_key(name): _text(v) for name, v in spec.params.items()}
 
 
 def sweep_params(config: SweepConfig) -> dict[str, str]:
     """Returns the parameters of the sweep's own run: main settings, and what is searched where."""
     searched = {
-        f"search.{name}": f"{d.low:g} to {d.high:g}{', log' if d.log else ''}"
+        f"search.{_key(name)}": f"{d.low:g} to {d.high:g}{', log' if d.log else ''}"
         if isinstance(d, Range)
         else ", ".join(map(str, d.choices))
         for name, d in config.search.dimensions.items()
@@ -232,7 +233,12 @@ def _log_searched(config: SweepConfig) -> list[str]:
 
 
 def _log_name(name: str) -> str:
-    return f"log10_{name}"
+    return f"log10_{_key(name)}"
+
+
+def _key(name: str) -> str:
+    """Returns a name of the characters that MLflow allows: a pattern of layers has others."""
+    return re.sub(r"[^\w.\- /:]", "_", name)
 
 
 def _settings(config: dict[str, Any]) -> dict[str, str]:

@@ -3,12 +3,13 @@
 import torch
 
 from hoyer_search import models
-from hoyer_search.compression.layers import matching, prunable_layers
+from hoyer_search.compression.layers import by_pattern, matching, prunable_layers
 from hoyer_search.compression.weights import apply_weights
 from hoyer_search.config import SweepConfig
 from hoyer_search.datasets import Splits, load
 from hoyer_search.datasets.splits import count, first_input
 from hoyer_search.errors import ConfigError, InputError, PluginError, unknown_name
+from hoyer_search.spaces import LAYER_WEIGHTS
 
 
 def load_checked(config: SweepConfig) -> Splits:
@@ -20,11 +21,7 @@ def load_checked(config: SweepConfig) -> Splits:
     """
     model = models.build(config.model.factory, config.model.arguments)
     layers = prunable_layers(model)
-    for name in config.regularizer.layer_weights:
-        if name not in layers:
-            raise ConfigError(
-                "regularizer.layer_weights: " + unknown_name("prunable layer", name, layers)
-            )
+    _check_layer_weights(config, list(layers))
     for pattern in config.pruning.exclude:
         if not matching([pattern], layers):
             raise ConfigError("pruning.exclude: " + unknown_name("prunable layer", pattern, layers))
@@ -62,3 +59,20 @@ def load_checked(config: SweepConfig) -> Splits:
             f"are only {count(data.train)} training examples"
         )
     return data
+
+
+def _check_layer_weights(config: SweepConfig, layers: list[str]) -> None:
+    """Checks the patterns of layer weights, set or searched."""
+    searched = [
+        name.removeprefix(f"{LAYER_WEIGHTS}.")
+        for name in config.search.dimensions
+        if name.startswith(f"{LAYER_WEIGHTS}.")
+    ]
+    patterns = config.regularizer.layer_weights | dict.fromkeys(searched, 1.0)
+    for pattern in patterns:
+        if not matching([pattern], layers):
+            raise ConfigError(f"{LAYER_WEIGHTS}: {unknown_name('prunable layer', pattern, layers)}")
+    try:
+        by_pattern(patterns, layers)
+    except ConfigError as error:
+        raise ConfigError(f"{LAYER_WEIGHTS}: {error}") from error

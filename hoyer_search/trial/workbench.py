@@ -12,6 +12,7 @@ from hoyer_search import models
 from hoyer_search.compression.channels import ChannelGraph
 from hoyer_search.compression.layers import (
     TRANSPOSED_TYPES,
+    by_pattern,
     matching,
     prunable_layers,
 )
@@ -71,7 +72,7 @@ class Workbench:
         """Returns the regularizer of Equations 7 and 8 on a network's prunable layers."""
         settings, training = self.config.regularizer, self.config.pipeline.regularize
         layers = prunable_layers(model)
-        factors = {n: settings.layer_weights.get(n, 1.0) for n in layers}
+        factors = dict.fromkeys(layers, 1.0) | by_pattern(settings.layer_weights, layers)
         excluded = matching(self.config.pruning.exclude, factors)
         names = [name for name, factor in factors.items() if factor and name not in excluded]
         weights = [layers[name].get_parameter("weight") for name in names]

@@ -1,7 +1,14 @@
+import pytest
 import torch
 from torch import nn
 
-from hoyer_search.compression.layers import matching, parameter_name, prunable_layers
+from hoyer_search.compression.layers import (
+    by_pattern,
+    matching,
+    parameter_name,
+    prunable_layers,
+)
+from hoyer_search.errors import ConfigError
 
 
 def test_prunable_layers_are_linear_and_convolutional_ones_in_order():
@@ -37,3 +44,18 @@ def test_patterns_match_names_in_the_order_of_the_network():
     names = ["conv1", "layer1.0.conv1", "layer2.0.conv1", "fc"]
     assert matching(["fc", "layer?.*"], names) == ["layer1.0.conv1", "layer2.0.conv1", "fc"]
     assert matching([], names) == matching(["conv"], names) == []
+
+
+def test_values_by_pattern_give_way_to_those_by_name():
+    names = ["conv1", "layer4.0.conv1", "layer4.1.conv1", "fc"]
+    values = {"layer4.*": 0.5, "layer4.1.conv1": 0.0, "fc": 2.0}
+    assert by_pattern(values, names) == {"layer4.0.conv1": 0.5, "layer4.1.conv1": 0.0, "fc": 2.0}
+    assert by_pattern({}, names) == {}
+
+
+def test_two_patterns_for_one_layer_are_refused_unless_it_is_named():
+    values = {"layer4.*": 0.5, "*.conv1": 2.0}
+    with pytest.raises(ConfigError, match=r"'layer4.0.conv1' is described by 'layer4.\*' and "):
+        by_pattern(values, ["conv1", "layer4.0.conv1"])
+    values["layer4.0.conv1"] = 1.0
+    assert by_pattern(values, ["conv1", "layer4.0.conv1"]) == {"layer4.0.conv1": 1.0}

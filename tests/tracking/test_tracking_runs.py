@@ -46,6 +46,13 @@ def test_speed_is_a_metric_where_it_was_measured(sweep: Builder) -> None:
     assert "batch_speedup" not in runs.point_metrics(older, front)
 
 
+def test_patterns_of_layers_are_names_that_mlflow_takes(sweep: Builder) -> None:
+    sweep.pretrain()
+    sweep.trial(0)
+    spec = replace(sweep.folder.specs()[0], params={"regularizer.layer_weights.layer4.*": 0.5})
+    assert runs.trial_params(spec)["regularizer.layer_weights.layer4._"] == "0.5"
+
+
 def test_a_trial_says_which_network_it_started_from(sweep: Builder) -> None:
     sweep.pretrain()
     identity = names.Identity.of(sweep.folder, sweep.config)

@@ -52,3 +52,9 @@ def test_groups_of_every_layer_are_its_own_filters_and_channels(penalty, groups)
         assert value != pytest.approx(alone)
         stream = [model[0].weight.grad[2], model[1].weight.grad[2]]
         assert all(bool(grad.any()) for grad in stream)
+
+
+def test_layer_weights_are_given_by_name_or_pattern(penalty):
+    found, model = penalty(regularizer__layer_weights={"[0-3]": 0.5, "1": 0, "6": 3.0})
+    assert [id(w) for w in found.weights] == [id(model[i].weight) for i in (0, 3, 6)]
+    assert found.layer_weights == [0.5, 0.5, 3.0]
