@@ -48,7 +48,7 @@ def compress(
             Either way what is dead afterwards is removed.
         round_to: Widths become multiples of it, for hardware.
         gather: Whether layers leave out dead columns whose channels other layers read, by copying
-            the rest: fewer MACs, seldom faster.
+            the rest: fewer MACs, yet slower.
         input_shape: Shape of one example; a built-in network knows its own.
         arguments: Keyword arguments of the factory.
 

@@ -37,7 +37,7 @@ def shrink(
             zero, by a bias or a BatchNorm; otherwise such a channel is kept, which is exact.
         gather: Whether a layer with zero weights for channels that stay, as another layer reads
             them, leaves those out: it becomes a ``Gather``, which copies the channels that it reads
-            and has fewer MACs. Seldom faster.
+            and has fewer MACs, yet takes longer.
         remove_inputs: Whether channels of the input that nothing reads go too, as one of an image:
             the smaller network takes ``images[:, report.inputs]``.
         remove_outputs: Whether outputs that are zero for every input go too, as classes with zero
