@@ -5,11 +5,13 @@ STORAGE/SWEEP/provenance.json     versions, code revision, when and where it was
 STORAGE/SWEEP/earlier.json        trials of the sweep it started from
 STORAGE/SWEEP/study.journal       the Optuna study
 STORAGE/SWEEP/pretrained/HASH/    the dense network, shared by the trials
-STORAGE/SWEEP/trials/UID/         spec.json, stages, checkpoints, metrics.jsonl, result.json
+STORAGE/SWEEP/trials/UID/         spec.json, stages, checkpoints, metrics.jsonl, result.json, and
+                                  histograms.json of its weights
 STORAGE/SWEEP/points/UID-K/       artefacts of finetuned points
 STORAGE/SWEEP/tracking/           what MLflow has acknowledged
 STORAGE/SWEEP/usage.json          hours that the search has used
 STORAGE/SWEEP/finished.json       why the search ended
+STORAGE/SWEEP/report.html         what `hoyer-search report` wrote
 """
 
 import json
@@ -190,11 +192,11 @@ class SweepFolder:
 
     def specs(self) -> list[TrialSpec]:
         """Returns the specification of every trial of the search, by number."""
-        return [spec for spec in self._specs() if spec.retrains is None]
+        return [spec for spec in self.all_specs() if spec.retrains is None]
 
     def retraining_specs(self) -> list[TrialSpec]:
         """Returns the specification of every retraining of a winner, by its number and repeat."""
-        return [spec for spec in self._specs() if spec.retrains is not None]
+        return [spec for spec in self.all_specs() if spec.retrains is not None]
 
     def result(self, uid: str) -> TrialResult | None:
         """Returns how a trial ended, None while it has not."""
@@ -203,11 +205,11 @@ class SweepFolder:
 
     def results(self) -> list[TrialResult]:
         """Returns the results of all trials of the search that ended, by number."""
-        return [result for result in self._results() if result.retrains is None]
+        return [result for result in self.all_results() if result.retrains is None]
 
     def retrainings(self) -> list[TrialResult]:
         """Returns the results of the winners' retrainings that ended, by number and repeat."""
-        return [result for result in self._results() if result.retrains is not None]
+        return [result for result in self.all_results() if result.retrains is not None]
 
     def dense(self) -> Dense | None:
         """Returns the dense network's measurements, None before it is trained."""
@@ -243,11 +245,13 @@ class SweepFolder:
                         except ValueError:
                             continue  # a line torn by a power cut; the next attempt wrote on
 
-    def _specs(self) -> list[TrialSpec]:
+    def all_specs(self) -> list[TrialSpec]:
+        """Returns the specifications of trials and retrainings, by number and repeat."""
         paths = (self.path / "trials").glob("*/spec.json")
         return sorted((results.load(TrialSpec, path) for path in paths), key=_order)
 
-    def _results(self) -> list[TrialResult]:
+    def all_results(self) -> list[TrialResult]:
+        """Returns the results of trials and retrainings that ended, by number and repeat."""
         paths = (self.path / "trials").glob("*/result.json")
         return sorted((results.load(TrialResult, path) for path in paths), key=_order)
 

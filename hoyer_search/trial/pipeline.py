@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from hoyer_search import results
+from hoyer_search import histograms, results
 from hoyer_search.compression.channels import ChannelGraph
+from hoyer_search.compression.histograms import weight_histograms
 from hoyer_search.compression.layers import matching, prunable_layers
 from hoyer_search.compression.masks import Masks
 from hoyer_search.compression.thresholds import threshold_grid
@@ -25,6 +26,7 @@ from hoyer_search.config import Pruning, Regularizer, SweepConfig
 from hoyer_search.datasets import Splits
 from hoyer_search.errors import TrialDiverged
 from hoyer_search.front import Front
+from hoyer_search.histograms import TrialHistograms
 from hoyer_search.results import CurvePoint, Dense, Point, Progress, TrialResult, TrialSpec
 from hoyer_search.store import SweepFolder
 from hoyer_search.trial import stages
@@ -36,7 +38,7 @@ from hoyer_search.trial.curve import (
 )
 from hoyer_search.trial.export import export_point
 from hoyer_search.trial.journal import Journal
-from hoyer_search.trial.measure import Measured, measure_point
+from hoyer_search.trial.measure import measure_point
 from hoyer_search.trial.pretraining import load_pretrained
 from hoyer_search.trial.selection import Selection
 from hoyer_search.trial.warm_start import Parent, load_parent
@@ -100,12 +102,23 @@ class _Trial:
         """Runs every stage that is not done, and writes the trial's result."""
         dense, model, key = load_pretrained(self.folder, self.config, self.bench)
         graph = self.bench.graph(model)
+        before = weight_histograms(model)
         parent = load_parent(model, self.folder, self.spec)
         key = yield from self._regularize(model, graph, key, parent)
+        after = weight_histograms(model)
         curve = yield from self._curve(model, graph, key)
         finetuned, curve = yield from self._finetune(dense, model, graph, curve, key)
+        finetuned.sort(key=lambda one: -int(one.masks.nonzeros()))
         points = self._measure(dense, graph, finetuned)
         self.attempt.check()
+        histograms.save(
+            self.path,
+            TrialHistograms(
+                dense=before,
+                regularized=after,
+                points=[weight_histograms(one.model) for one in finetuned],
+            ),
+        )
         results.save(
             self.path / "result.json",
             TrialResult(
@@ -288,24 +301,20 @@ class _Trial:
     ) -> list[Point]:
         """Measures every finetuned network and exports those on the trial's own front."""
         start = time.perf_counter()
-        sizes = [int(one.masks.nonzeros()) for one in finetuned]
-        order = sorted(range(len(finetuned)), key=lambda i: -sizes[i])
-        measured: list[Measured] = []
-        for index, i in enumerate(order):
-            one = finetuned[i]
-            measured.append(
-                measure_point(
-                    one.model,
-                    graph,
-                    one.masks,
-                    self.bench,
-                    spec=self.spec,
-                    index=index,
-                    threshold=one.threshold,
-                    raw_val_accuracy=one.raw_val_accuracy,
-                    val_accuracy=one.val_accuracy,
-                )
+        measured = [
+            measure_point(
+                one.model,
+                graph,
+                one.masks,
+                self.bench,
+                spec=self.spec,
+                index=index,
+                threshold=one.threshold,
+                raw_val_accuracy=one.raw_val_accuracy,
+                val_accuracy=one.val_accuracy,
             )
+            for index, one in enumerate(finetuned)
+        ]
         objective = self.config.objective
         front = Front.of(
             [m.point for m in measured],

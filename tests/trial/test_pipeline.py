@@ -8,7 +8,7 @@ import torch
 import toys
 from safetensors.torch import save_file
 
-from hoyer_search import datasets, models, spaces
+from hoyer_search import datasets, histograms, models, spaces
 from hoyer_search.compression.artifact import read_artifact
 from hoyer_search.errors import TrialDiverged, TrialFenced
 from hoyer_search.results import Retraining, TrialSpec
@@ -105,6 +105,16 @@ def test_a_trial_leaves_a_result_and_artefacts_that_agree(start, overrides):
             hits = model(x).topk(topk, 1).indices.eq(y[:, None]).any(1)
         assert float(hits.float().mean()) == pytest.approx(point.test_accuracy, abs=1e-6)
     assert set(result.wall_seconds) == {"regularize", "curve", "finetune", "measure"}
+    spread = histograms.load(folder.trial(spec.uid))
+    assert len(spread.points) == len(result.points)
+    for point, layers in zip(result.points, spread.points, strict=True):
+        assert {n: sum(h.counts) for n, h in layers.items()} == {
+            layer.name: layer.nonzeros for layer in point.layers
+        }
+    dense, regularized = spread.dense, spread.regularized
+    assert sum(sum(h.counts) for h in dense.values()) == result.dense.nonzeros
+    assert regularized.keys() == dense.keys()
+    assert regularized != dense
 
 
 def test_a_searched_threshold_is_the_only_one(start):
