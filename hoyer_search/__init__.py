@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hoyer_search.client import Sweep as Sweep
     from hoyer_search.client import SweepPoint as SweepPoint
     from hoyer_search.client import open_sweep as open_sweep
+    from hoyer_search.comparison import compare as compare
     from hoyer_search.compression.api import shrink as shrink
     from hoyer_search.compression.measure import count_macs as count_macs
     from hoyer_search.errors import HoyerSearchError as HoyerSearchError
@@ -23,6 +24,7 @@ _HOMES = {
     "HoyerSearchError": "hoyer_search.errors",
     "Sweep": "hoyer_search.client",
     "SweepPoint": "hoyer_search.client",
+    "compare": "hoyer_search.comparison",
     "count_macs": "hoyer_search.compression.measure",
     "load_artifact": "hoyer_search.models",
     "open_sweep": "hoyer_search.client",

@@ -13,7 +13,20 @@ from hoyer_search.results import TrialResult, TrialSpec
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "resume", "show", "pull", "evaluate", "ui", "spaces", "plan", "export", "compress"],
+    [
+        "run",
+        "resume",
+        "show",
+        "pull",
+        "evaluate",
+        "ui",
+        "spaces",
+        "plan",
+        "export",
+        "compress",
+        "report",
+        "compare",
+    ],
 )
 def test_every_command_has_help_with_an_example(monkeypatch, capsys, command):
     code, out, _ = call(monkeypatch, capsys, command, "--help")

@@ -58,7 +58,7 @@ def test_the_commands(tmp_path):
         port = probe.getsockname()[1]
     listed = commands(block("sh", "hoyer-search spaces"))
     assert {c[1] for c in listed} == {
-        "spaces", "plan", "run", "resume", "show", "ui", "pull", "evaluate",
+        "spaces", "plan", "run", "resume", "show", "report", "ui", "pull", "evaluate", "compare",
     }  # fmt: skip
     for command in listed:
         if command[1] == "ui":

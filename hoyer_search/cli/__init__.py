@@ -6,7 +6,7 @@ import sys
 import click
 
 from hoyer_search import __version__
-from hoyer_search.cli import networks, planning, sweeps
+from hoyer_search.cli import networks, planning, reports, sweeps
 from hoyer_search.cli.terminal import err, say
 from hoyer_search.errors import HoyerSearchError, InputError
 
@@ -21,6 +21,7 @@ def cli() -> None:
     \b
     hoyer-search run quickstart             a sweep on this machine, a few minutes
     hoyer-search show SWEEP                 its Pareto front
+    hoyer-search report SWEEP               the same and more, as one HTML file
     hoyer-search pull SWEEP --point B -o best/
     hoyer-search evaluate best/             the pulled network, measured again
     hoyer-search export best/ --format onnx -o best.onnx
@@ -32,6 +33,8 @@ for _command in (
     sweeps.run,
     sweeps.resume,
     sweeps.show,
+    reports.report,
+    reports.compare,
     networks.pull,
     networks.evaluate,
     networks.export,

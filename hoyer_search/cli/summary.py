@@ -1,17 +1,18 @@
 """A sweep in words and tables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.table import Table
 
 from hoyer_search.cli.terminal import format_value, out, say
 from hoyer_search.client import DEFAULT_STORAGE
+from hoyer_search.comparison import Comparison
 from hoyer_search.confirmation import confirmations, confirmed_by_point, verdict
 from hoyer_search.display import confirmations_table, points_table
 from hoyer_search.ending import more_budget, stop_text
 from hoyer_search.front import Front
-from hoyer_search.results import Finished
+from hoyer_search.results import Finished, Point
 from hoyer_search.store import SweepFolder
 
 
@@ -103,3 +104,53 @@ def command_line(verb: str, arguments: str, storage: Path) -> str:
     """Returns a command to copy, with its storage unless that is the default."""
     where = "" if storage == Path(DEFAULT_STORAGE) else f" --storage {storage}"
     return f"hoyer-search {verb} {arguments}".strip() + where
+
+
+def comparison_tables(comparison: Comparison) -> Iterator[Table]:
+    """Yields a comparison's operating points, hypervolumes and published results as tables."""
+    points = Table(title="operating points", title_justify="left", box=None, pad_edge=False)
+    for column in ("point", "floor", "sweep"):
+        points.add_column(column)
+    for column in ("val", "test", "nonzeros", "MACs", "smaller"):
+        points.add_column(column, justify="right")
+    points.add_column("structure")
+    for name, floor in comparison.reference.floors.items():
+        for sweep, front in comparison.fronts.items():
+            best = front.operating_points[name]
+            cells = ["-"] * 5 + ["no trial keeps it"] if best is None else _measured(front, best)
+            points.add_row(name, f"{floor:.2%}", _marked(comparison, sweep), *cells)
+    yield points
+    areas = Table(title="hypervolume", title_justify="left", box=None, pad_edge=False)
+    areas.add_column("sweep")
+    for column in ("hypervolume", "trials", "front"):
+        areas.add_column(column, justify="right")
+    for sweep, front in comparison.fronts.items():
+        counts = (comparison.trials[sweep], len(front.points))
+        areas.add_row(sweep, f"{front.hypervolume:.4f}", *map(str, counts))
+    yield areas
+    if comparison.published:
+        rows = Table(title="published", title_justify="left", box=None, pad_edge=False)
+        for column in ("method", "source", "table", "smaller", "test", "left", "structure"):
+            rows.add_column(column, justify="right" if column in _NUMBERS else "left")
+        for row in comparison.published:
+            rows.add_row(*comparison.published_cells(row))
+        yield rows
+
+
+_NUMBERS = ("smaller", "test", "left")
+
+
+def _marked(comparison: Comparison, sweep: str) -> str:
+    paper = comparison.configs[sweep].protocol == "paper"
+    return f"{sweep} (selected on the TEST set)" if paper else sweep
+
+
+def _measured(front: Front, point: Point) -> list[str]:
+    return [
+        f"{point.val_accuracy:.2%}",
+        f"{point.test_accuracy:.2%}",
+        f"{point.nonzeros:,}",
+        f"{point.macs:,}",
+        f"{front.compression(point):.1f}x",
+        point.structure,
+    ]

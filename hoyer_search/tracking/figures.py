@@ -1,22 +1,56 @@
-"""The report's figures as plotly.js takes them: plain data and layout, no Python plotly."""
+"""The report's figures as plotly.js takes them: plain data and layout, no Python plotly.
+
+``page.js`` adds what depends on the reader's colour scheme, and the texts of hovering.
+"""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from hoyer_search.config import Range, SweepConfig
 from hoyer_search.front import Front
 from hoyer_search.results import Point, TrialResult
 from hoyer_search.tracking import series
-from hoyer_search.tracking.series import GREEN, GREY, SKY, VERMILLION
+from hoyer_search.tracking.series import BLUE, GREEN, GREY, SKY, VERMILLION
+from hoyer_search.tracking.timeline import Span, lanes
 
 Figure = dict[str, Any]
 
+MANY = 500
+"""Of the curves of more trials every second threshold is drawn: the file stays small."""
 
-def front_figure(results: Sequence[TrialResult], front: Front) -> Figure:
-    """Returns accuracy against compression: curves, points, front, floors, the dense network."""
-    low, high = series.accuracy_range(front)
-    data = [_curves(results, front), _dominated(results, front), *_front(front), _dense(front)]
+
+def front_figure(results: Sequence[TrialResult], front: Front, points: Sequence[Point]) -> Figure:
+    """Returns accuracy against compression: curves, points, front, floors, the dense network.
+
+    Args:
+        results: The trials that ended, for their curves.
+        front: The front.
+        points: Every finetuned network; markers carry their places in it.
+    """
+    members = {point.name for point in front.points}
+    places = {point.name: place for place, point in enumerate(points)}
+    rest = [point for point in points if point.name not in members]
+    data = [
+        _curves(results, front),
+        _markers("finetuned network", rest, front, places)
+        | {"marker": {"color": SKY, "size": 7, "opacity": 0.8}},
+        _staircase(front),
+        *_front(front, places),
+        _dense(front),
+    ]
+    largest = series.largest_compression(results, front)
+    return {"data": data, "layout": front_layout(front, largest)}
+
+
+def front_layout(front: Front, largest: float, *, others: Iterable[float] = ()) -> Figure:
+    """Returns the layout of accuracy against compression, with the floors.
+
+    Args:
+        front: The front.
+        largest: The largest compression to show.
+        others: Accuracies to show besides the front's.
+    """
+    low, high = series.accuracy_range(front, others)
     shapes = [
         {
             "type": "line",
@@ -42,8 +76,7 @@ def front_figure(results: Sequence[TrialResult], front: Front) -> Figure:
         }
         for name, floor in front.floors.items()
     ]
-    largest = series.largest_compression(results, front)
-    layout = {
+    return {
         "xaxis": {
             "title": {"text": f"times fewer {series.UNITS[front.sparsity]} than dense"},
             "type": "log",
@@ -61,15 +94,15 @@ def front_figure(results: Sequence[TrialResult], front: Front) -> Figure:
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         "height": 520,
     }
-    return {"data": data, "layout": layout}
 
 
 def _curves(results: Sequence[TrialResult], front: Front) -> Figure:
     x: list[float | None] = []
     y: list[float | None] = []
+    step = 1 if len(results) <= MANY else 2
     for _, compression, accuracy in series.curves(results, front):
-        x += [*compression, None]  # None lifts the pen
-        y += [*accuracy, None]
+        x += [*map(series.rounded, compression[::step]), None]  # None lifts the pen
+        y += [*map(series.rounded, accuracy[::step]), None]
     return {
         "type": "scatter",
         "mode": "lines",
@@ -77,21 +110,14 @@ def _curves(results: Sequence[TrialResult], front: Front) -> Figure:
         "x": x,
         "y": y,
         "line": {"color": GREY, "width": 1},
-        "opacity": 0.35,
+        "opacity": series.opacity(len(results)),
         "hoverinfo": "skip",
     }
 
 
-def _dominated(results: Sequence[TrialResult], front: Front) -> Figure:
-    members = {point.name for point in front.points}
-    points = [p for r in results for p in r.points if p.name not in members]
-    marker = {"color": SKY, "size": 7, "opacity": 0.8}
-    return _markers("finetuned network", points, front) | {"marker": marker}
-
-
-def _front(front: Front) -> Iterator[Figure]:
+def _staircase(front: Front) -> Figure:
     x, y = series.staircase(front)
-    yield {
+    return {
         "type": "scatter",
         "mode": "lines",
         "showlegend": False,
@@ -100,8 +126,11 @@ def _front(front: Front) -> Iterator[Figure]:
         "line": {"color": VERMILLION, "width": 2},
         "hoverinfo": "skip",
     }
+
+
+def _front(front: Front, places: Mapping[str, int]) -> Iterator[Figure]:
     labels = series.labels(front)
-    yield _markers("Pareto front", front.points, front) | {
+    yield _markers("Pareto front", front.points, front, places) | {
         "mode": "markers+text",
         "marker": {"color": VERMILLION, "size": 10, "symbol": "square"},
         "text": [labels.get(point.name, "") for point in front.points],
@@ -110,29 +139,16 @@ def _front(front: Front) -> Iterator[Figure]:
     }
 
 
-def _markers(name: str, points: Sequence[Point], front: Front) -> Figure:
+def _markers(name: str, points: Sequence[Point], front: Front, places: Mapping[str, int]) -> Figure:
     return {
         "type": "scatter",
         "mode": "markers",
         "name": name,
-        "x": [front.compression(point) for point in points],
+        "x": [series.rounded(front.compression(point)) for point in points],
         "y": [point.val_accuracy for point in points],
-        "hovertext": [_hover(point, front) for point in points],
+        "customdata": [places[point.name] for point in points],
         "hoverinfo": "text",
     }
-
-
-def _hover(point: Point, front: Front) -> str:
-    params = ", ".join(f"{k} {series.short(v)}" for k, v in point.params.items())
-    return "<br>".join(
-        [
-            f"<b>trial {point.trial}</b>: {front.compression(point):.1f}x",
-            f"{point.val_accuracy:.2%} validation, {point.test_accuracy:.2%} test",
-            f"{point.nonzeros:,} nonzeros, {point.macs:,} MACs",
-            f"structure {point.structure}",
-            f"{params}, threshold {series.short(point.threshold)}",
-        ]
-    )
 
 
 def _dense(front: Front) -> Figure:
@@ -148,23 +164,50 @@ def _dense(front: Front) -> Figure:
     }
 
 
-def hypervolume_figure(results: Sequence[TrialResult], front: Front) -> Figure:
-    """Returns the hypervolume of the front after each trial that ended."""
-    numbers, areas = series.hypervolumes(results, front)
+def progress_figure(results: Sequence[TrialResult], front: Front, spans: Sequence[Span]) -> Figure:
+    """Returns the hypervolume of the front over the trials that ended and over wall time.
+
+    Args:
+        results: The trials that ended, by number.
+        front: The front.
+        spans: When they ran; one without a span has no place in time.
+    """
+    ends = {span.uid: span.end for span in spans}
+    timed = sorted((r for r in results if r.uid in ends), key=lambda result: ends[result.uid])
+    ordered = [*timed, *(r for r in results if r.uid not in ends)]
+    areas = series.hypervolumes(ordered, front)
+    start = min((span.start for span in spans), default=0.0)
+    hours = [0.0, *((ends[result.uid] - start) / 3600 for result in timed)]
+    line = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "line": {"shape": "hv", "color": VERMILLION, "width": 2},
+        "marker": {"size": 6 if len(areas) < 100 else 1},
+    }
+    over_trials = {
+        "x": list(range(len(areas))),
+        "y": areas,
+        "hovertemplate": "after %{x} trials: %{y:.4f}<extra></extra>",
+    }
+    over_hours = {
+        "x": [series.rounded(h) for h in hours],
+        "y": areas[: len(hours)],
+        "xaxis": "x2",
+        "hovertemplate": "after %{x:.3~g} h: %{y:.4f}<extra></extra>",
+    }
     return {
-        "data": [
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "x": numbers,
-                "y": areas,
-                "line": {"shape": "hv", "color": VERMILLION, "width": 2},
-                "marker": {"size": 6},
-                "hovertemplate": "after %{x} trials: %{y:.4f}<extra></extra>",
-            }
-        ],
+        "data": [line | over_trials, line | over_hours],
         "layout": {
-            "xaxis": {"title": {"text": "trials ended"}, "rangemode": "tozero"},
+            "xaxis": {
+                "title": {"text": "trials ended"},
+                "rangemode": "tozero",
+                "domain": [0, 0.48],
+            },
+            "xaxis2": {
+                "title": {"text": "hours since the first trial began"},
+                "rangemode": "tozero",
+                "domain": [0.54, 1],
+            },
             "yaxis": {"title": {"text": "hypervolume"}, "rangemode": "tozero"},
             "showlegend": False,
             "height": 340,
@@ -172,66 +215,63 @@ def hypervolume_figure(results: Sequence[TrialResult], front: Front) -> Figure:
     }
 
 
-def parallel_figure(results: Sequence[TrialResult], front: Front, config: SweepConfig) -> Figure:
-    """Returns parallel coordinates: a line a finetuned network, from parameters to outcomes."""
-    points = [point for result in results for point in result.points]
-    dimensions = [
-        _dimension(name, [p.params.get(name) for p in points], log=_is_log(config, name))
-        for name in config.search.dimensions
-        if name != "threshold"
-    ]
-    dimensions += [
-        _dimension("threshold", [p.threshold for p in points], log=False),
-        _dimension("compression", [front.compression(p) for p in points], log=True),
-        _dimension("accuracy", [p.val_accuracy for p in points], log=False) | _percent(),
-        _dimension("test accuracy", [p.test_accuracy for p in points], log=False) | _percent(),
-    ]
-    line = {
-        "color": [p.val_accuracy for p in points],
-        # from blue over grey to orange: told apart by everybody, on white and on black
-        "colorscale": [[0, "#0072b2"], [0.5, GREY], [1, "#e69f00"]],
-        "showscale": True,
-        "colorbar": {"title": {"text": "accuracy"}, "tickformat": ".1%", "thickness": 12},
-    }
-    layout = {"height": 420, "margin": {"l": 70, "r": 30, "t": 60, "b": 30}}
-    return {"data": [{"type": "parcoords", "dimensions": dimensions, "line": line}]} | {
-        "layout": layout
-    }
-
-
-def _percent() -> Figure:
-    return {"tickformat": ".2%"}
-
-
-def _is_log(config: SweepConfig, name: str) -> bool:
-    dimension = config.search.dimensions[name]
-    return isinstance(dimension, Range) and dimension.log
-
-
-def _dimension(name: str, values: Sequence[Any], *, log: bool) -> Figure:
-    """Returns one axis; categories become places, and a constant gets a little room."""
-    numeric = all(isinstance(v, float | int) and not isinstance(v, bool) for v in values)
-    if not numeric:
-        places = sorted({str(v) for v in values})
-        return {
-            "label": name,
-            "values": [places.index(str(v)) for v in values],
-            "tickvals": list(range(len(places))),
-            "ticktext": places,
-            "range": [-0.2, len(places) - 0.8],
+def timeline_figure(results: Sequence[TrialResult], front: Front, spans: Sequence[Span]) -> Figure:
+    """Returns when each trial ran, a bar each, in as few rows as trials ran at once."""
+    by_uid = {result.uid: result for result in results}
+    members = {point.uid for point in front.points}
+    rows, start = lanes(spans), min((span.start for span in spans), default=0.0)
+    kinds: dict[str, list[tuple[int, Span]]] = {kind: [] for kind in TRIAL_COLOURS}
+    for row, span in zip(rows, spans, strict=True):
+        kinds[trial_kind(by_uid[span.uid], members)].append((row, span))
+    data = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": kind,
+            "y": [row + 1 for row, _ in shown],
+            "base": [series.rounded((span.start - start) / 3600) for _, span in shown],
+            "x": [series.rounded((span.end - span.start) / 3600) for _, span in shown],
+            "hovertext": [_hover(by_uid[span.uid], span) for _, span in shown],
+            "hoverinfo": "text",
+            "marker": {"color": TRIAL_COLOURS[kind], "line": {"width": 0}},
         }
-    if log and min(values) > 0:
-        ticks = series.decades(min(values), max(values))
-        return {
-            "label": name,
-            "values": [math.log10(v) for v in values],
-            "tickvals": [math.log10(t) for t in ticks],
-            "ticktext": [series.short(t) for t in ticks],
-        } | _room([math.log10(v) for v in values])
-    return {"label": name, "values": list(values)} | _room(list(values))
+        for kind, shown in kinds.items()
+        if shown
+    ]
+    num_rows = max(rows, default=0) + 1
+    return {
+        "data": data,
+        "layout": {
+            "barmode": "overlay",
+            "bargap": 0.25,
+            "xaxis": {"title": {"text": "hours since the first trial began"}},
+            "yaxis": {
+                "title": {"text": "trials at once"},
+                "autorange": "reversed",
+                "dtick": 1 if num_rows <= 20 else None,
+            },
+            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+            "showlegend": True,
+            "height": 140 + min(36 * num_rows, 420),
+        },
+    }
 
 
-def _room(values: list[float]) -> Figure:
-    low, high = min(values), max(values)
-    pad = (high - low) * 0.02 or abs(high) * 0.05 or 1.0
-    return {"range": [low - pad, high + pad]}
+TRIAL_COLOURS = {
+    "on the front": VERMILLION,
+    "complete": SKY,
+    "stopped early": GREY,
+    "failed": BLUE,
+}
+"""Colour of each kind of trial, in the order of legends."""
+
+
+def trial_kind(result: TrialResult, members: Iterable[str]) -> str:
+    """Returns the kind of a trial that ended; ``members`` are the uids of those on the front."""
+    if result.uid in members:
+        return "on the front"
+    return {"failed": "failed", "stopped": "stopped early"}.get(result.state, "complete")
+
+
+def _hover(result: TrialResult, span: Span) -> str:
+    return f"trial {result.number}: {(span.end - span.start) / 60:.1f} minutes, {result.state}"

@@ -1,6 +1,7 @@
 """Names and tags that a sweep, its trials and its points have in MLflow."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,5 +74,5 @@ def alias(operating_point: str) -> str:
 def pull_command(folder: SweepFolder, point: str, *, output: str = "best/") -> str:
     """Returns the command that fetches an operating point's network, from anywhere."""
     storage = folder.path.parent
-    where = "" if storage == Path("runs").absolute() else f" --storage {storage}"
-    return f"hoyer-search pull {folder.name} --point {point}{where} -o {output}"
+    where = "" if storage == Path("runs").absolute() else f" --storage {shlex.quote(str(storage))}"
+    return f"hoyer-search pull {folder.name} --point {shlex.quote(point)}{where} -o {output}"

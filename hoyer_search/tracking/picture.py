@@ -11,15 +11,12 @@ from hoyer_search.tracking.series import GREEN, GREY, SKY, VERMILLION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def front_png(results: Sequence[TrialResult], front: Front | None, *, title: str) -> bytes:
     """Returns a picture of the front, or one that says that there is none yet."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(8, 4.5)
     axes = figure.subplots()
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
@@ -28,14 +25,32 @@ def front_png(results: Sequence[TrialResult], front: Front | None, *, title: str
         axes.text(0.5, 0.5, "no network yet", ha="center", va="center")
     else:
         _draw(axes, results, front)
+    return to_png(figure)
+
+
+def canvas(width: float, height: float) -> "Figure":
+    """Returns an empty figure of a size in inches; no window and no global state has part in it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def to_png(figure: "Figure") -> bytes:
+    """Returns a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
 def _draw(axes: "Axes", results: Sequence[TrialResult], front: Front) -> None:
-    for _, compression, accuracy in series.curves(results, front):
-        axes.plot(compression, accuracy, color=GREY, alpha=0.3, linewidth=0.8)
+    from matplotlib.collections import LineCollection
+
+    curves = [list(zip(x, y, strict=True)) for _, x, y in series.curves(results, front)]
+    faint = series.opacity(len(curves))
+    axes.add_collection(LineCollection(curves, colors=GREY, alpha=faint, linewidths=0.8))
     for name, floor in front.floors.items():
         axes.axhline(floor, color=GREY, linestyle=":", linewidth=1)
         axes.annotate(

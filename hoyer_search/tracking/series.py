@@ -1,13 +1,16 @@
 """The numbers and colours that the report's figures and the picture share."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
 
+from hoyer_search import pareto
 from hoyer_search.front import Front
 from hoyer_search.results import Sparsity, TrialResult, Value
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 VERMILLION, SKY, GREEN, GREY = "#d55e00", "#56b4e9", "#009e73", "#8c8c8c"
+BLUE, ORANGE, PURPLE = "#0072b2", "#e69f00", "#cc79a7"
 
 UNITS: dict[Sparsity, str] = {
     "nonzeros": "nonzero weights",
@@ -16,6 +19,11 @@ UNITS: dict[Sparsity, str] = {
     "parameters": "parameters",
     "latency_ms": "milliseconds",
 }
+
+
+def rounded(value: float) -> float:
+    """Returns a value with four digits, which is all that a figure shows."""
+    return float(f"{value:.4g}")
 
 
 def short(value: Value) -> str:
@@ -43,6 +51,11 @@ def curves(
             )
 
 
+def opacity(num_curves: int) -> float:
+    """Returns how faint curves are to be: many faint lines add up to a solid one."""
+    return max(0.08, 0.35 / max(1.0, num_curves / 50))
+
+
 def staircase(front: Front) -> tuple[list[float], list[float]]:
     """Returns the corners of the best accuracy known at each compression, from 1 upwards."""
     x: list[float] = []
@@ -65,9 +78,9 @@ def labels(front: Front) -> dict[str, str]:
     return {name: ", ".join(operating) for name, operating in found.items()}
 
 
-def accuracy_range(front: Front) -> tuple[float, float]:
-    """Returns the accuracies worth showing: floors, front and dense, with some room."""
-    shown = [front.dense.val_accuracy, *front.floors.values()]
+def accuracy_range(front: Front, others: Iterable[float] = ()) -> tuple[float, float]:
+    """Returns the accuracies worth showing: floors, front, dense and others, with some room."""
+    shown = [front.dense.val_accuracy, *front.floors.values(), *others]
     shown += [point.val_accuracy for point in front.points]
     low, high = min(shown), max(shown)
     room = max(high - low, 0.01)
@@ -79,15 +92,20 @@ def largest_compression(results: Sequence[TrialResult], front: Front) -> float:
     return max([2.0, *(front.compression(p) for r in results for p in r.points)])
 
 
-def hypervolumes(results: Sequence[TrialResult], front: Front) -> tuple[list[int], list[float]]:
-    """Returns how many trials had ended, and the hypervolume then, from 0 trials on."""
-    best = Front.of([], dense=front.dense, sparsity=front.sparsity, floors=front.floors)
-    areas = [best.hypervolume]
+def hypervolumes(results: Sequence[TrialResult], front: Front) -> list[float]:
+    """Returns the hypervolume before any trial, and after each of the given ones in their order."""
+    floor = min(front.floors.values())
+    accuracy: list[float] = []
+    doublings: list[float] = []
+    areas = [0.0]
     for result in results:
-        candidates = [*best.points, *result.points]
-        best = Front.of(candidates, dense=front.dense, sparsity=front.sparsity, floors=front.floors)
-        areas.append(best.hypervolume)
-    return list(range(len(areas))), areas
+        accuracy += [point.val_accuracy for point in result.points]
+        doublings += [math.log2(front.compression(point)) for point in result.points]
+        kept = pareto.non_dominated(accuracy, [-d for d in doublings]).tolist()
+        accuracy = list(compress(accuracy, kept))
+        doublings = list(compress(doublings, kept))
+        areas.append(pareto.hypervolume(accuracy, doublings, floor=floor))
+    return areas
 
 
 def ticks(largest: float) -> list[float]:

@@ -46,7 +46,8 @@ class Snapshot:
             StorageError: The folder is damaged.
         """
         changed = (folder.path / "sweep.yaml").stat().st_mtime_ns
-        config, dense, ended = _config(folder, changed), folder.dense(), folder.results()
+        config, dense, every = _config(folder, changed), folder.dense(), folder.all_results()
+        ended = [result for result in every if result.retrains is None]
         front = None
         if dense is not None:
             front = Front.of(
@@ -56,15 +57,15 @@ class Snapshot:
                 floors=config.objective.floors(dense.val_accuracy),
             )
         state = "running" if running else folder.state() if running is None else _ended(folder)
-        # Specifications last: each trial's is written before its result.
+        specs = folder.all_specs()  # last: each trial's is written before its result
         return cls(
             folder=folder,
             config=config,
             state=state,
             results=ended,
-            retrainings=folder.retrainings(),
-            specs=folder.specs(),
-            retraining_specs=folder.retraining_specs(),
+            retrainings=[result for result in every if result.retrains is not None],
+            specs=[spec for spec in specs if spec.retrains is None],
+            retraining_specs=[spec for spec in specs if spec.retrains is not None],
             front=front,
         )
 

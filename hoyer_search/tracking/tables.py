@@ -1,10 +1,12 @@
 """The report's header and tables as HTML."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
+from hoyer_search.config import SweepConfig
 from hoyer_search.confirmation import spread_text, verdict
 from hoyer_search.front import Front
+from hoyer_search.importance import MIN_TRIALS
 from hoyer_search.results import TrialResult
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking import names, runs
@@ -46,7 +48,7 @@ def operating_points(sweep: Snapshot, front: Front) -> str:
         cells = [f"<b>{escape(name)}</b>", f"{front.floors[name]:.2%}"]
         if point is None:
             note = '<td class="soft left" colspan="20">no network keeps this floor yet</td>'
-            rows.append(_row(cells, after=note))
+            rows.append(row(cells, after=note))
             continue
         cells += [
             f'<span class="best">{front.compression(point):.1f}x</span>',
@@ -59,9 +61,9 @@ def operating_points(sweep: Snapshot, front: Front) -> str:
             short(point.threshold),
             *(escape(short(point.params[p])) if p in point.params else "" for p in searched),
         ]
-        rows.append(_row(cells))
-    table = _table([*head, "Structure", "Threshold", *searched], rows)
-    return table + _commands(sweep.folder, front)
+        rows.append(row(cells))
+    columns = [*head, "Structure", "Threshold", *searched]
+    return table(columns, rows) + _commands(sweep.folder, front)
 
 
 def confirmations(sweep: Snapshot) -> str:
@@ -74,9 +76,9 @@ def confirmations(sweep: Snapshot) -> str:
             for measure, spread in one.spreads.items()
         ] or [""] * 4
         cells.append(f"{len(one.points)} of {one.wanted}, {one.failed} failed")
-        rows.append(_row(cells))
+        rows.append(row(cells))
     head = ["Point", "Floor", "Confirmed", "Validation", "Test", "Nonzeros", "MACs", "Ended"]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _commands(folder: SweepFolder, front: Front) -> str:
@@ -111,9 +113,34 @@ def trials(sweep: Snapshot) -> str:
             cells += [""] * 5
         seconds = sum(result.wall_seconds.values()) if result else 0.0
         cells += [f'<span class="best">{count}</span>' if count else "0", f"{seconds / 60:.1f}"]
-        rows.append(_row(cells))
+        rows.append(row(cells))
     head = ["Trial", "State", *searched, "Compression", "Validation", "Test", "Nonzeros", "MACs"]
-    return _table([*head, "On the front", "Minutes"], rows) + "".join(_failures(sweep.results))
+    shown = table([*head, "On the front", "Minutes"], rows, tall=True)
+    return shown + "".join(_failures(sweep.results))
+
+
+def importance(found: Mapping[str, Mapping[str, float]], config: SweepConfig) -> str:
+    """Returns the table of each parameter's share in what makes trials good, by operating point.
+
+    Args:
+        found: Shares by operating point and parameter.
+        config: The sweep's configuration.
+    """
+    if len(config.search.dimensions) < 2:
+        return '<p class="soft">It takes two searched parameters to compare them.</p>'
+    if not found:
+        text = f"It takes {MIN_TRIALS} trials, and a few that are better than the rest."
+        return f'<p class="soft">{text}</p>'
+    rows = [
+        row([escape(name)], after="".join(_share(shares[name]) for shares in found.values()))
+        for name in config.search.dimensions
+    ]
+    about = "Share of each in what tells the best trials from the rest (PED-ANOVA), by point."
+    return f'<p class="soft">{about}</p>' + table(["Parameter", *found], rows)
+
+
+def _share(share: float) -> str:
+    return f'<td class="share" style="--share:{share:.1%}">{share:.0%}</td>'
 
 
 def _failures(ended: Sequence[TrialResult]) -> Iterator[str]:
@@ -126,13 +153,15 @@ def _failures(ended: Sequence[TrialResult]) -> Iterator[str]:
             )
 
 
-def _row(cells: Sequence[str], *, after: str = "") -> str:
+def row(cells: Sequence[str], *, after: str = "") -> str:
+    """Returns a row of a table from HTML cells, with further ones given whole."""
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + after + "</tr>"
 
 
-def _table(head: Sequence[str], rows: Sequence[str]) -> str:
+def table(head: Sequence[str], rows: Sequence[str], *, tall: bool = False) -> str:
+    """Returns a table; a tall one scrolls by itself."""
     heads = "".join(f"<th>{escape(name)}</th>" for name in head)
     return (
-        f'<div class="scroll"><table><thead><tr>{heads}</tr></thead>'
+        f'<div class="scroll{" tall" if tall else ""}"><table><thead><tr>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )

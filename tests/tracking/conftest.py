@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from hoyer_search import files, results, spaces
+from hoyer_search import files, histograms, results, spaces
 from hoyer_search.config import SweepConfig
+from hoyer_search.histograms import Histogram, TrialHistograms
 from hoyer_search.results import (
     CurvePoint,
     Dense,
@@ -114,6 +115,8 @@ class Builder:
             with files.new_directory(self.folder.point(point.name)) as folder:
                 (folder / "model.safetensors").write_bytes(point.name.encode())
                 files.write_json(folder / "metrics.json", results.to_json(point))
+        if not error:
+            histograms.save(self.folder.trial(spec.uid), self.histograms(len(points)))
         results.save(self.folder.trial(spec.uid) / "result.json", result)
         return result
 
@@ -124,6 +127,19 @@ class Builder:
 
     def finish(self) -> None:
         files.write_json(self.folder.path / "finished.json", {})
+
+    def histograms(self, points: int) -> TrialHistograms:
+        """Spread wide, then heaped up at zero with long tails, then with a hole around zero."""
+        dense = [int(9000 * math.exp(-(((b - 20) / 6) ** 2))) for b in range(41)]
+        heaped = [
+            int(230_000 * math.exp(-2 * abs(b - 20)) + 90 - 4 * abs(b - 20)) for b in range(41)
+        ]
+        left = [0 if abs(b - 20) < 2 else max(0, 90 - 4 * abs(b - 20)) for b in range(41)]
+        return TrialHistograms(
+            dense={"fc1": Histogram(limit=0.12, counts=dense)},
+            regularized={"fc1": Histogram(limit=0.5, counts=heaped)},
+            points=[{"fc1": Histogram(limit=0.55, counts=left)}] * points,
+        )
 
     def skill(self, spec: TrialSpec) -> float:
         """How far the trial's curve reaches: best at a decay of about 4e-4."""

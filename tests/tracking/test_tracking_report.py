@@ -1,6 +1,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Builder, new_sweep
@@ -17,10 +18,15 @@ def page_of(sweep: Builder, tmp_path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def figures_of(page: str) -> dict[str, dict[str, list[dict[str, object]]]]:
-    found = re.search(r"^const figures = (.*);$", page, flags=re.MULTILINE)
+def data_of(page: str) -> dict[str, Any]:
+    found = re.search(r"^const page = (.*);$", page, flags=re.MULTILINE)
     assert found is not None
-    figures: dict[str, dict[str, list[dict[str, object]]]] = json.loads(found[1])
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def figures_of(page: str) -> dict[str, dict[str, list[dict[str, object]]]]:
+    figures: dict[str, dict[str, list[dict[str, object]]]] = data_of(page)["figures"]
     return figures
 
 
@@ -33,13 +39,14 @@ def test_the_report_holds_every_point_and_needs_no_network(sweep: Builder, tmp_p
     assert page.count("plotly.js v") == 1
     front, figures = sweep.folder.front(), figures_of(page)
     assert front is not None
-    assert set(figures) == {"front", "hypervolume", "parallel"}
+    assert set(figures) == {"front", "progress", "parallel", "timeline"}
     for name in figures:
-        assert f'<div id="{name}"></div>' in page
+        assert f'<div id="{name}" class="figure"></div>' in page
     traces = {trace.get("name"): trace for trace in figures["front"]["data"]}
     shown = traces["Pareto front"]
     assert shown["y"] == [point.val_accuracy for point in front.points]
-    assert shown["x"] == pytest.approx([front.compression(point) for point in front.points])
+    expected = [front.compression(point) for point in front.points]
+    assert shown["x"] == pytest.approx(expected, rel=1e-3)
     others = traces["finetuned network"]["x"]
     assert isinstance(others, list)
     assert len(others) + len(front.points) == len(sweep.folder.points())
@@ -53,7 +60,7 @@ def test_hypervolume_ends_at_the_fronts(sweep: Builder, tmp_path: Path) -> None:
     sweep.pretrain()
     for number in range(4):
         sweep.trial(number)
-    areas = figures_of(page_of(sweep, tmp_path))["hypervolume"]["data"][0]["y"]
+    areas = figures_of(page_of(sweep, tmp_path))["progress"]["data"][0]["y"]
     assert isinstance(areas, list)
     front = sweep.folder.front()
     assert front is not None
@@ -91,7 +98,7 @@ def test_operating_points_that_nothing_keeps_are_said_so(tmp_path: Path) -> None
     strict.trial(0)
     page = page_of(strict, tmp_path)
     assert "no network keeps this floor yet" in page
-    assert "hoyer-search pull" not in page
+    assert "Fetch a network" not in page
     assert "front" in figures_of(page)
 
 
@@ -135,3 +142,53 @@ def test_the_front_as_json_reads_back(sweep: Builder) -> None:
     assert data["dense"] == results.to_json(snapshot.front.dense)
     best = snapshot.front.operating_points["D"]
     assert data["operating_points"]["D"] == (best.name if best else None)
+
+
+def test_the_panel_shows_what_was_measured(sweep: Builder, tmp_path: Path) -> None:
+    sweep.pretrain()
+    for number in range(6):
+        sweep.trial(number)
+    panel = data_of(page_of(sweep, tmp_path))["network"]
+    front = sweep.folder.front()
+    assert front is not None
+    columns = panel["points"]
+    assert {len(column) for column in columns.values()} == {len(sweep.folder.points())}
+    shown = [(columns["uid"][i], columns["nonzeros"][i]) for i in panel["order"]]
+    assert shown == [(p.uid, p.nonzeros) for p in front.points]
+    best = next(p for p in front.operating_points.values() if p is not None)
+    first = panel["first"]
+    assert columns["structure"][first] == best.structure
+    assert panel["params"]["decay"][first] == best.params["decay"]
+    layer = best.layers[0]
+    assert panel["layers"][str(first)] == [
+        [layer.name, layer.weights, layer.nonzeros, layer.rows, layer.columns, layer.macs]
+    ]
+    stages = panel["histograms"]
+    for drawn in (
+        stages["dense"],
+        stages["regularized"][best.uid],
+        stages["finetuned"][str(first)],
+    ):
+        limit, counts = drawn["fc1"]
+        assert limit > 0
+        assert sum(counts) > 0
+    assert panel["runs"] == {}
+    assert all("hoyer-search pull quick-1 --point" in panel["pull"][str(i)] for i in panel["order"])
+
+
+def test_trials_of_older_versions_have_no_histograms(sweep: Builder, tmp_path: Path) -> None:
+    sweep.pretrain()
+    result = sweep.trial(0)
+    (sweep.folder.trial(result.uid) / "histograms.json").unlink()
+    panel = data_of(page_of(sweep, tmp_path))["network"]
+    assert panel["histograms"] == {"dense": None, "regularized": {}, "finetuned": {}}
+    assert panel["layers"]
+
+
+def test_the_timeline_has_every_trial_once(sweep: Builder, tmp_path: Path) -> None:
+    sweep.pretrain()
+    for number in range(4):
+        sweep.trial(number, error="Traceback" if number == 2 else None)
+    bars = figures_of(page_of(sweep, tmp_path))["timeline"]["data"]
+    assert sum(len(bar["x"]) for bar in bars) == 4
+    assert {"on the front", "failed"} <= {bar["name"] for bar in bars}

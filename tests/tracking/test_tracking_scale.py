@@ -1,0 +1,95 @@
+"""Two thousand trials: what everybody looks at stays quick and small.
+
+Seconds are those of this process, so that a busy machine fails no test.
+"""
+
+import importlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import DENSE, Builder, new_sweep
+from test_tracking_importance import SEARCH
+
+from hoyer_search import results
+from hoyer_search.client import open_sweep
+from hoyer_search.comparison import compare
+from hoyer_search.results import Progress, TrialResult, TrialSpec
+from hoyer_search.store import SweepFolder
+from hoyer_search.tracking import write_comparison, write_report
+
+TRIALS = 2000
+
+
+def record(sweep: Builder, number: int) -> None:
+    """Writes one trial's records without waiting for the disk."""
+    params = {
+        "decay": 10 ** (-5 + 2.4 * (number * 0.618 % 1)),
+        "regularizer.filter_weight": 10 ** (-1 + 2 * (number * 0.755 % 1)),
+        "regularizer.name": "hoyer" if number % 2 else "hoyer_square",
+    }
+    uid = f"{number:04d}-{number * 7919 % 0xFFFFFF:06x}"
+    config = sweep.config.model_dump(mode="json")
+    spec = TrialSpec(number=number, uid=uid, params=params, config=config)
+    result = TrialResult(
+        number=number,
+        uid=uid,
+        params=params,
+        state="complete",
+        dense=DENSE,
+        curve=sweep.curve(spec),
+        points=[sweep.point(spec, k) for k in range(3)],
+        wall_seconds={"regularize": 50.0, "measure": 2.0},
+    )
+    folder = sweep.folder.trial(uid)
+    folder.mkdir()
+    steps = [
+        Progress(stage="regularize", epoch=e, epochs=2, metrics={}, time=60.0 * (number // 8) + e)
+        for e in (1, 50)
+    ]
+    lines = [json.dumps(results.to_json(step)) for step in steps]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    for name, one in (("spec", spec), ("result", result)):
+        (folder / f"{name}.json").write_text(json.dumps(results.to_json(one)))
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    sweep = new_sweep(tmp_path_factory.mktemp("scale") / "runs", "large", search=SEARCH)
+    sweep.pretrain()
+    for number in range(TRIALS):
+        record(sweep, number)
+    return sweep.folder
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    began = time.process_time()
+    yield
+    spent = time.process_time() - began
+    assert spent < seconds, f"{spent:.1f} s"
+
+
+def test_the_report_is_quick_and_small(large: SweepFolder, tmp_path: Path) -> None:
+    importlib.import_module("optuna.importance")  # takes its second once a process
+    with at_most(5.0):
+        write_report(large, tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size < 8e6
+
+
+def test_a_comparison_is_quick(large: SweepFolder, tmp_path: Path) -> None:
+    with at_most(5.0):
+        found = compare("large", storage=large.path.parent, published="paper")
+        write_comparison(found, tmp_path / "comparison.html")
+    assert found.trials == {"large": TRIALS}
+
+
+def test_showing_and_reading_are_quick(large: SweepFolder) -> None:
+    sweep = open_sweep("large", storage=large.path.parent)
+    with at_most(5.0):
+        assert len(sweep.describe()["trials"]) == TRIALS
+    with at_most(5.0):
+        assert sweep.front().num_rows > 1
