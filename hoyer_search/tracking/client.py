@@ -299,3 +299,29 @@ class Client:
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Points an alias of a registered model to a version."""
         self._api.set_registered_model_alias(name, alias, version)
+
+    @_edge
+    def version_tags(self, name: str, alias: str) -> dict[str, str]:
+        """Returns the tags of the version that an alias points to, none if it points nowhere."""
+        version = self._api.get_registered_model(name).aliases.get(alias)
+        return {} if version is None else dict(self._api.get_model_version(name, version).tags)
+
+    @_edge
+    def log_data(self, run_id: str, *, name: str, settings: Mapping[str, Any]) -> None:
+        """Links a run to the data set it was trained on; a second time changes nothing.
+
+        Args:
+            run_id: The run.
+            name: The data set's name.
+            settings: All that decides what is in it, as plain data.
+        """
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        data = Dataset(
+            name=name[:500],
+            digest=files.digest(settings)[:8],
+            source_type="hoyer-search",
+            source=json.dumps(settings),
+        )
+        tag = InputTag("mlflow.data.context", "training")
+        self._api.log_inputs(run_id, [DatasetInput(data, [tag])])

@@ -32,6 +32,11 @@ def run(experiment: str, run_id: str) -> str:
     return f"#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
 
 
+def artifact(run_id: str, path: str) -> str:
+    """Returns the address of a file of a run, relative to any of MLflow's pages."""
+    return f"get-artifact?{urlencode({'path': path, 'run_uuid': run_id})}"
+
+
 def registered_model(name: str) -> str:
     """Returns the part after the address of a registered model."""
     return f"#/models/{quote(name, safe='')}"

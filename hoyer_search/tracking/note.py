@@ -14,23 +14,27 @@ MAX_LENGTH = 7900
 """MLflow refuses longer tags than 8,000 characters."""
 
 
-def sweep_note(sweep: Snapshot, *, links: Mapping[str, str], trials: Mapping[str, str]) -> str:
+def sweep_note(
+    sweep: Snapshot, *, links: Mapping[str, str], trials: Mapping[str, str], picture: str
+) -> str:
     """Returns the description of a sweep.
 
     Args:
         sweep: The sweep.
         links: Links to MLflow's pages by their text.
         trials: Links to the trials' runs by uid.
+        picture: Link to the picture of the front.
     """
     parts = [
+        " · ".join(f"[{text}]({link})" for text, link in links.items()),
         sweep.config.description,
         f"{len(sweep.results)} of {sweep.config.budget.trials} trials ended"
         + (f", {sweep.num_failed} failed." if sweep.num_failed else "."),
-        " · ".join(f"[{text}]({link})" for text, link in links.items()),
     ]
     if sweep.config.protocol == "paper":
         parts.append("**Chosen by test accuracy, as in the paper** (`protocol: paper`).")
     if sweep.front is not None:
+        parts.append(f"![Pareto front]({picture})" if sweep.front.points else "")
         parts.append(_dense_line(sweep.front))
         parts.append(_operating_points(sweep.front))
         parts.append(_confirmations(sweep))

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from hoyer_search.front import Front
 from hoyer_search.results import Point
-from hoyer_search.store import SweepFolder
 from hoyer_search.tracking import names, runs
 from hoyer_search.tracking.client import Client
 from hoyer_search.tracking.cursor import Cursor
@@ -17,7 +16,8 @@ FLAVOR = {"loader_module": "hoyer_search.tracking.serving", "data": "artifact"}
 def register(client: Client, sweep: Snapshot, cursor: Cursor, identity: names.Identity) -> None:
     """Registers every point of the front that is not yet, then points the aliases to the best.
 
-    Aliases are the operating points, ``knee``, and ``best``: the strictest operating point.
+    Aliases are the operating points, ``knee``, and ``best``: the strictest operating point. All
+    sweeps of a task share them.
     Points without an artefact folder are left out.
     """
     front, folder = sweep.front, sweep.folder
@@ -31,8 +31,8 @@ def register(client: Client, sweep: Snapshot, cursor: Cursor, identity: names.Id
         cursor.versions |= _known_versions(client, identity)
     for point in points:
         if point.name not in cursor.versions:
-            cursor.versions[point.name] = _add(client, folder, front, point, cursor, identity)
-    _set_aliases(client, model, front, cursor)
+            cursor.versions[point.name] = _add(client, sweep, front, point, cursor, identity)
+    _set_aliases(client, model, front, cursor, identity)
 
 
 def aliases(front: Front) -> Mapping[str, Point]:
@@ -57,17 +57,35 @@ def _known_versions(client: Client, identity: names.Identity) -> dict[str, str]:
     }
 
 
-def _set_aliases(client: Client, model: str, front: Front, cursor: Cursor) -> None:
+def _set_aliases(
+    client: Client, model: str, front: Front, cursor: Cursor, identity: names.Identity
+) -> None:
+    """Points aliases to this sweep's points, but to none that is larger than another sweep's.
+
+    Sweeps of other sparsity objectives are not comparable: of those, the later one has the alias.
+    """
     for alias, point in aliases(front).items():
         version = cursor.versions.get(point.name)
-        if version is not None and cursor.aliases.get(alias) != version:
+        if version is None or cursor.aliases.get(alias) == version:
+            continue
+        held = client.version_tags(model, alias)
+        if not _smaller_elsewhere(held, front, point, identity):
             client.set_alias(model, alias, version)
-            cursor.aliases[alias] = version
+        cursor.aliases[alias] = version
+
+
+def _smaller_elsewhere(
+    held: Mapping[str, str], front: Front, point: Point, identity: names.Identity
+) -> bool:
+    """Returns whether a version, by its tags, is another sweep's and smaller than a point."""
+    if held.get(names.SWEEP_ID) == identity.sweep_id or held.get("sparsity") != front.sparsity:
+        return False
+    return float(held["compression"]) > front.compression(point)
 
 
 def _add(
     client: Client,
-    folder: SweepFolder,
+    sweep: Snapshot,
     front: Front,
     point: Point,
     cursor: Cursor,
@@ -82,14 +100,15 @@ def _add(
             experiment,
             run_id,
             name=f"{identity.task}-{point.name}",
-            folder=folder.point(point.name),
+            folder=sweep.folder.point(point.name),
             tags=identity.tags | {names.POINT: point.name},
             flavor=FLAVOR,
         )
         # Older than the run's own metrics, so that they stay the last of the run.
-        time = int((folder.trial(point.uid) / "spec.json").stat().st_mtime * 1000)
+        time = int((sweep.folder.trial(point.uid) / "spec.json").stat().st_mtime * 1000)
         samples = [Sample(key, value, time) for key, value in metrics.items()]
         client.log(run_id, samples=samples, model_id=model_id)
+    client.log_data(run_id, name=sweep.config.data.source, settings=sweep.config.data.model_dump())
     return client.create_version(
         identity.registered_model,
         model_id=model_id,
@@ -104,6 +123,8 @@ def _add(
             "nonzeros": str(point.nonzeros),
             "macs": str(point.macs),
             "compression": str(metrics["compression"]),
+            "sparsity": front.sparsity,
+            "data": sweep.config.data.source,
             "structure": point.structure,
         },
         description=(

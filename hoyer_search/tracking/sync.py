@@ -122,6 +122,7 @@ class _Walk:
     def _set_views(self, experiment: str) -> None:
         tags = views.tags(
             self.identity,
+            experiment=experiment,
             searched=runs.log_names(self.sweep.config),
             points=self.sweep.config.objective.points,
             created=mtime(self.folder.path / "sweep.yaml"),
@@ -172,17 +173,13 @@ class _Walk:
         uploads.set_status(run, status, end=folder / "result.json")
 
     def _sweep(self, uploads: Uploads, experiment: str) -> None:
-        front = views.front_key(self.identity.sweep_id)
-        pages = {
-            "Pareto front": links.view(experiment, front, chart=True),
-            "All trials": links.view(experiment, views.TRIALS, chart=False),
-            "Sweeps": links.view(experiment, views.SWEEPS, chart=False),
-        }
+        pages = views.pages(experiment, self.identity.sweep_id)
         if self.cursor.versions:
             pages["Registered networks"] = links.registered_model(self.identity.registered_model)
         runs_by_uid = self.cursor.trials.items()
         trials = {uid: links.run(experiment, run.record.run_id) for uid, run in runs_by_uid}
-        text = note.sweep_note(self.sweep, links=pages, trials=trials)
+        picture = links.artifact(self.parent.record.run_id, "front.png")
+        text = note.sweep_note(self.sweep, links=pages, trials=trials, picture=picture)
         uploads.update(
             self.parent,
             name=self.folder.name,
@@ -203,6 +200,7 @@ class _Walk:
             return
         files.write_json(paths[0], report.front_json(self.sweep))
         files.write_bytes(paths[1], report.png(self.sweep))
-        files.write_text(paths[2], report.html(self.sweep))
+        trials = {uid: run.record.run_id for uid, run in self.cursor.trials.items()}
+        files.write_text(paths[2], report.html(self.sweep, runs=trials))
         self.client.upload(self.parent.record.run_id, paths)
         self.cursor.report = shown

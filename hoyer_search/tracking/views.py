@@ -11,9 +11,13 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hoyer_search.tracking import names
+from hoyer_search.tracking import links, names
 
 TAG = "mlflow.sharedViewState."
+_RUN_NAME = "attributes.`Run Name`"
+NAME_WIDTH, COLUMN_WIDTH = 220, 130
+"""Widths of a table's columns in pixels."""
+
 TRIALS, SWEEPS, FRONT = "hoyer-trials", "hoyer-sweeps", "hoyer-front"
 
 Json = dict[str, Any]
@@ -25,12 +29,18 @@ def front_key(sweep_id: str) -> str:
 
 
 def tags(
-    identity: names.Identity, *, searched: Sequence[str], points: Iterable[str], created: int
+    identity: names.Identity,
+    *,
+    experiment: str,
+    searched: Sequence[str],
+    points: Iterable[str],
+    created: int,
 ) -> dict[str, str]:
-    """Returns the experiment tags that hold the views.
+    """Returns the experiment tags that hold the views, and a description with links to them.
 
     Args:
         identity: The sweep, which gets a view of its own front.
+        experiment: The experiment's id.
         searched: Names of the metrics of searched parameters, e.g. ``log10_decay``.
         points: Names of the operating points.
         created: When, in Unix milliseconds.
@@ -52,7 +62,28 @@ def tags(
             ),
         ),
     }
-    return {f"{TAG}{key}": _pack(name, state, created) for key, (name, state) in views.items()}
+    packed = {f"{TAG}{key}": _pack(name, state, created) for key, (name, state) in views.items()}
+    return packed | {names.NOTE: _note(experiment)}
+
+
+def pages(experiment: str, sweep_id: str | None = None) -> dict[str, str]:
+    """Returns the part after the address of each view, by its title.
+
+    Args:
+        experiment: The experiment's id.
+        sweep_id: The sweep whose own front is meant; by default that of all sweeps.
+    """
+    front = FRONT if sweep_id is None else front_key(sweep_id)
+    return {
+        "Pareto front": links.view(experiment, front, chart=True),
+        "All trials": links.view(experiment, TRIALS, chart=False),
+        "Sweeps": links.view(experiment, SWEEPS, chart=False),
+    }
+
+
+def _note(experiment: str) -> str:
+    shown = " · ".join(f"[{title}]({link})" for title, link in pages(experiment).items())
+    return f"{shown}\n\nSweeps of hoyer-search; each has its front in the description of its run.\n"
 
 
 def _pack(name: str, state: Json, created: int) -> str:
@@ -84,7 +115,12 @@ def _state(search: str, order_by: str) -> Json:
 
 def _table(search: str, metrics: Sequence[str], order_by: str) -> Json:
     columns = [*(f"metrics.`{m}`" for m in metrics), f"tags.`{names.STATE}`"]
-    return _state(search, order_by) | {"selectedColumns": columns}
+    widths = dict.fromkeys(columns, COLUMN_WIDTH) | {_RUN_NAME: NAME_WIDTH}
+    return _state(search, order_by) | {
+        "selectedColumns": columns,
+        "columnOrder": [_RUN_NAME, *columns],
+        "columnWidths": widths,
+    }
 
 
 def _front(search: str, searched: Sequence[str]) -> Json:
@@ -111,6 +147,7 @@ def _front(search: str, searched: Sequence[str]) -> Json:
             for x in searched[:2]
             for index, y in ((1, "log2_compression"), (2, "accuracy"))
         ),
+        *_contour([*searched, "log2_compression"]),
         {
             **_card("parallel", "PARALLEL", "Parameters and outcomes"),
             "selectedParams": [],
@@ -123,6 +160,16 @@ def _front(search: str, searched: Sequence[str]) -> Json:
         "compareRunSections": sections,
         "isAccordionReordered": True,
     }
+
+
+def _contour(axes: Sequence[str]) -> list[Json]:
+    """Returns accuracy over the first two axes, none if there is one only."""
+    if len(axes) < 2:
+        return []
+    x, y, *_ = axes
+    named = {"xaxis": x, "yaxis": y, "zaxis": "accuracy"}
+    card = _card("contour", "CONTOUR", f"Accuracy over {x} and {y}")
+    return [card | {axis: {"key": key, "type": "METRIC"} for axis, key in named.items()}]
 
 
 def _card(uuid: str, kind: str, title: str) -> Json:

@@ -119,7 +119,7 @@ def test_names_of_plugins_are_short(sweep: Builder) -> None:
 
 def test_a_view_unpacks_to_the_state_of_mlflows_page(sweep: Builder) -> None:
     identity = names.Identity.of(sweep.folder, sweep.config)
-    tags = views.tags(identity, searched=["log10_decay"], points=["A"], created=5)
+    tags = views.tags(identity, experiment="3", searched=["log10_decay"], points=["A"], created=5)
     view = json.loads(tags[f"mlflow.sharedViewState.hoyer-front-{identity.sweep_id}"])
     assert view["name"] == "Pareto front of quick-1"
     kind, _, packed = view["state"].partition(";")
@@ -131,5 +131,11 @@ def test_a_view_unpacks_to_the_state_of_mlflows_page(sweep: Builder) -> None:
     assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} <= set(sections)
     uuids = [chart["uuid"] for chart in state["compareRunCharts"]]
     assert len(uuids) == len(set(uuids))
+    assert {chart["type"] for chart in state["compareRunCharts"]} == {
+        "SCATTER",
+        "CONTOUR",
+        "PARALLEL",
+    }
+    assert set(state["columnWidths"]) == set(state["columnOrder"])
     assert identity.sweep_id in state["searchFilter"]
     assert max(map(len, tags.values())) < 5000

@@ -58,6 +58,10 @@ def test_everything_of_a_finished_sweep_arrives(stored: Builder, mlflow_api: Any
         if uid:
             assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith("[Pareto front](#/experiments/")
+    assert f"![Pareto front](get-artifact?path=front.png&run_uuid={parent.info.run_id})" in note
+    experiment = mlflow_api.get_experiment_by_name(EXPERIMENT)
+    assert "[All trials](#/" in experiment.tags["mlflow.note.content"]
     assert "| **B** |" in note
     assert "hoyer-search pull quick-1 --point" in note
     assert {a.path for a in mlflow_api.list_artifacts(parent.info.run_id)} == {
@@ -257,6 +261,10 @@ def test_front_points_are_registered_with_aliases(stored: Builder, mlflow_api: A
     version = mlflow_api.get_model_version_by_alias(MODEL, "C")
     assert version.tags["nonzeros"] == str(point.nonzeros)
     assert version.tags["sweep"] == "quick-1"
+    assert version.tags["data"] == "mnist"
+    run = mlflow_api.get_run(version.run_id)
+    assert run.data.tags["hoyer.uid"] == point.uid
+    assert [i.dataset.name for i in run.inputs.dataset_inputs] == ["mnist"]
     logged = mlflow_api.get_logged_model(version.tags["model_id"])
     assert {m.key: m.value for m in logged.metrics}["nonzeros"] == point.nonzeros
     location = Path(logged.artifact_location.removeprefix("file://"))
@@ -301,3 +309,37 @@ def test_the_link_needs_no_server(stored: Builder) -> None:
 def test_the_cursor_holds_no_password(stored: Builder) -> None:
     sync(stored.folder, running=True)
     assert "mlflow.db" not in (stored.folder.tracking / "cursor.json").read_text()
+
+
+def test_an_alias_stays_with_the_smaller_network_of_another_sweep(
+    stored: Builder, mlflow_api: Any
+) -> None:
+    other = new_sweep(stored.folder.path.parent, "quick-2")
+    other.seed = 1
+    for sweep in (stored, other):
+        five_trials(sweep)
+        sweep.finish()
+        sync(sweep.folder, running=False)
+    fronts = [sweep.folder.front() for sweep in (stored, other)]
+    for name in "ABCD":
+        best = [(f.compression(p), p.nonzeros) for f in fronts if (p := f.operating_points[name])]
+        if best:
+            version = mlflow_api.get_model_version_by_alias(MODEL, name)
+            assert version.tags["nonzeros"] == str(max(best)[1])
+
+
+def test_an_alias_moves_when_the_sweep_finds_a_smaller_network(
+    stored: Builder, mlflow_api: Any
+) -> None:
+    stored.pretrain()
+    stored.trial(0)
+    sync(stored.folder, running=False)
+    for number in range(1, 12):
+        stored.trial(number)
+    sync(stored.folder, running=False)
+    front = stored.folder.front()
+    assert front is not None
+    for name, point in front.operating_points.items():
+        if point is not None:
+            version = mlflow_api.get_model_version_by_alias(MODEL, name)
+            assert version.tags["point"] == point.name
