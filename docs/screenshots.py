@@ -86,8 +86,7 @@ def main() -> None:
                 time.sleep(2)
                 browser.save_screenshot(str(IMAGES / "report.png"))
     finally:
-        pages.terminate()
-        pages.wait()
+        tracking.stop_ui(pages)
 
 
 if __name__ == "__main__":

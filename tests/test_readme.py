@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -11,15 +12,17 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from processes import descendants, wait_for_end
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
 SMALL = {
     "budget.trials": 2,
-    "pipeline.pretrain.epochs": 2,
+    "pipeline.pretrain.epochs": 1,
     "pipeline.regularize.epochs": 2,
     "pipeline.finetune.epochs": 1,
+    "pipeline.finetune.max_points": 1,
 }
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
@@ -83,14 +86,17 @@ def check_pages(command, folder, port):
                 try:
                     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
                         assert page.status == 200
-                    return
+                    break
                 except OSError:
                     assert pages.poll() is None, (folder / "ui.log").read_text()
                     assert time.monotonic() < deadline
                     time.sleep(0.5)
+            servers = list(descendants(pages.pid))
+            assert servers
         finally:
             pages.terminate()
-            pages.wait(30)
+        assert pages.wait(60) == 128 + signal.SIGTERM
+        wait_for_end(servers)
 
 
 @pytest.mark.slow

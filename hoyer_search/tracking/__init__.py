@@ -14,3 +14,4 @@ from hoyer_search.tracking.sync import sync as sync
 from hoyer_search.tracking.tracker import Tracker as Tracker
 from hoyer_search.tracking.ui import serve_ui as serve_ui
 from hoyer_search.tracking.ui import start_ui as start_ui
+from hoyer_search.tracking.ui import stop_ui as stop_ui

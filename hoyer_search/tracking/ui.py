@@ -1,12 +1,17 @@
 """MLflow's own pages, served for a local database while somebody looks at them."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from hoyer_search.errors import ConnectionFailed
 from hoyer_search.tracking.address import SQLITE
@@ -14,26 +19,32 @@ from hoyer_search.tracking.client import settings
 from hoyer_search.tracking.links import UI_PORT
 
 START_SECONDS = 60.0
+STOP_SECONDS = 10.0
 HOST = "127.0.0.1"
 
 
 def serve_ui(uri: str, *, port: int = UI_PORT) -> None:
     """Serves MLflow's pages on this machine's loopback until they are stopped, e.g. by Ctrl-C.
 
-    Args and errors are those of ``start_ui``.
+    SIGTERM and the end of the terminal stop them as well; no process is left then. For the main
+    thread, which alone may handle signals. Args and errors are those of ``start_ui``.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+        SystemExit: Another signal, with 128 and its number as the exit code.
     """
-    process = start_ui(uri, port=port)
-    try:
-        process.wait()
-    finally:
-        process.terminate()
-        process.wait()
+    with _signals_end_the_block():
+        process = start_ui(uri, port=port)
+        try:
+            process.wait()
+        finally:
+            stop_ui(process)
 
 
 def start_ui(uri: str, *, port: int = UI_PORT) -> subprocess.Popen[bytes]:
     """Starts MLflow's pages on this machine's loopback and returns the process once they answer.
 
-    The caller ends the process by ``terminate()``.
+    The caller ends it by ``stop_ui``.
 
     Args:
         uri: Tracking URI of the database to show.
@@ -63,10 +74,32 @@ def start_ui(uri: str, *, port: int = UI_PORT) -> subprocess.Popen[bytes]:
     # Without its job queue the server is two processes instead of ten.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a group of its own, which ends as one
     )
-    _wait(process, port)
+    try:
+        _wait(process, port)
+    except BaseException:
+        stop_ui(process)
+        raise
     return process
+
+
+def stop_ui(process: subprocess.Popen[bytes]) -> None:
+    """Ends what ``start_ui`` started, with every process under it; 10 s later by force."""
+    _signal_group(process, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+    _signal_group(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # all of it has ended
+        os.killpg(process.pid, number)
 
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:
@@ -77,8 +110,25 @@ def _wait(process: subprocess.Popen[bytes], port: int) -> None:
                 return
         except OSError:
             time.sleep(0.2)
-    process.terminate()
     raise ConnectionFailed(
         f"MLflow's pages did not start on port {port}: see what "
         f"`{sys.executable} -m mlflow server --port {port}` says"
     )
+
+
+@contextlib.contextmanager
+def _signals_end_the_block() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP end a block as Ctrl-C does, through its ``finally``."""
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as nohup asks for
+            signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

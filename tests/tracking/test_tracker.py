@@ -12,7 +12,7 @@ import pytest
 from conftest import Builder
 
 from hoyer_search.errors import ConnectionFailed
-from hoyer_search.tracking import Tracker, check, default_uri, start_ui, sync
+from hoyer_search.tracking import Tracker, check, default_uri, start_ui, stop_ui, sync
 
 
 def wait_for(condition: Any, *, seconds: float = 30.0) -> None:
@@ -120,8 +120,7 @@ def server(tmp_path: Path, empty_store: Path) -> Iterator[int]:
     port = free_port()
     process = start_ui(default_uri(tmp_path), port=port)
     yield port
-    process.terminate()
-    process.wait()
+    stop_ui(process)
 
 
 @pytest.mark.slow

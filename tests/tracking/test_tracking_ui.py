@@ -1,0 +1,43 @@
+"""MLflow's pages end with whoever asked for them, and leave no process behind."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from processes import descendants, read, wait_for_end
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_pages_that_do_not_answer_yet(
+    tmp_path: Path, empty_store: Path, number: signal.Signals, code: int
+) -> None:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    main = "from hoyer_search.cli import main; main()"
+    pages = subprocess.Popen(
+        [sys.executable, "-c", main, "ui", "--storage", str(tmp_path), "--port", str(port)],
+        env=os.environ,
+        # A shell's background job ignores Ctrl-C, and nohup's the end of the terminal.
+        preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (number, signal.SIGINT)],
+    )
+
+    def servers() -> list[int]:
+        return [p for p in descendants(pages.pid) if "mlflow" in read(p, "cmdline")]
+
+    while not servers():
+        assert pages.poll() is None
+        time.sleep(0.05)
+    below = servers()
+    pages.send_signal(number)
+    assert pages.wait(60) == code
+    wait_for_end(below)
