@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.stamp
 PYTEST := $(BIN)/python -m pytest
+# A file stays in one process, since its tests share sweeps; the slow files start first.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup sweep test check lint types imports browser clean
 .DEFAULT_GOAL := help
@@ -23,7 +25,7 @@ sweep: $(STAMP) ## the main job: a real sweep on MNIST, its front in MLflow (abo
 
 test: $(STAMP) ## all tests that need no GPU and no browser, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not gpu and not browser"
+	$(BIN)/coverage run -m pytest $(PARALLEL) --durations 10 -m "not gpu and not browser"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --skip-empty
 

@@ -1,7 +1,10 @@
-"""Fixtures for every test: the toy search space, and one thread."""
+"""Fixtures for every test: the toy search space, and one thread; no process may stay behind."""
 
 import os
-from collections.abc import Callable
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +12,31 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import processes
 import toys
 
 from hoyer_search import spaces
 from hoyer_search.config import SweepConfig
 from hoyer_search.store import SweepFolder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts files with many slow tests first: of several processes none then ends long after."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_stays_behind() -> Iterator[None]:
+    """Fails, as part of the last test, when a process lives on that a test has started."""
+    session = uuid.uuid4().hex
+    os.environ[processes.SESSION] = session
+    yield
+    del os.environ[processes.SESSION]
+    deadline = time.monotonic() + 30
+    while (left := processes.left_by(session)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left, "a test must end the processes it starts"
 
 
 @pytest.fixture
