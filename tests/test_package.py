@@ -22,7 +22,7 @@ def test_import_loads_no_framework():
 
 def test_import_takes_no_time():
     code = (
-        "import time; t = time.perf_counter(); import hoyer_search; print(time.perf_counter() - t)"
+        "import time; t = time.process_time(); import hoyer_search; print(time.process_time() - t)"
     )
     assert min(float(python(code)) for _ in range(3)) < 0.3
 

@@ -11,13 +11,20 @@ from pathlib import Path
 import mlflow
 import pytest
 import torch
+from processes import kill_driver
 
 import hoyer_search as hs
 from hoyer_search import cli
 from hoyer_search.errors import InputError, StorageError
 
 TESTS = Path(__file__).parent
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(TESTS)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers_find_the_toys():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -33,25 +40,21 @@ def toy_space(tmp_path_factory):
 def sweep(toy_space, tmp_path_factory):
     """One finished sweep of three trials, the third of which failed."""
     storage = tmp_path_factory.mktemp("runs")
-    os.environ["PYTHONPATH"] = str(TESTS)
     events = []
-    try:
-        finished = hs.run(
-            toy_space,
-            name="done",
-            storage=storage,
-            on_event=events.append,
-            overrides={
-                "search.pipeline.regularize.lr": {"choices": [0.01, 1e30]},
-                "presets": [
-                    {"decay": 0.0003, "pipeline.regularize.lr": 0.01},
-                    {"decay": 0.0002, "pipeline.regularize.lr": 1e30},
-                    {"decay": 0.0001, "pipeline.regularize.lr": 0.01},
-                ],
-            },
-        )
-    finally:
-        del os.environ["PYTHONPATH"]
+    finished = hs.run(
+        toy_space,
+        name="done",
+        storage=storage,
+        on_event=events.append,
+        overrides={
+            "search.pipeline.regularize.lr": {"choices": [0.01, 1e30]},
+            "presets": [
+                {"decay": 0.0003, "pipeline.regularize.lr": 0.01},
+                {"decay": 0.0002, "pipeline.regularize.lr": 1e30},
+                {"decay": 0.0001, "pipeline.regularize.lr": 0.01},
+            ],
+        },
+    )
     finished.events = events
     return finished
 
@@ -186,7 +189,6 @@ def start_driver(*arguments, storage):
     return subprocess.Popen(
         [*command, "--storage", str(storage)],
         cwd=TESTS,
-        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -195,7 +197,7 @@ def start_driver(*arguments, storage):
     )
 
 
-def wait_for(condition, process, seconds=120):
+def wait_for(condition, process, seconds=300):
     deadline = time.monotonic() + seconds
     while not condition():
         if process.poll() is not None:
@@ -215,17 +217,16 @@ def slow_space(toy_space, tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_driver_loses_and_repeats_nothing(slow_space, tmp_path):
     storage = tmp_path / "runs"
     folder = storage / "killed"
     driver = start_driver("run", str(slow_space), "--name", "killed", storage=storage)
     wait_for(lambda: len(list(folder.glob("trials/*/result.json"))) >= 2, driver)
     wait_for(lambda: len(list(folder.glob("trials/*/spec.json"))) >= 4, driver)
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
-    driver.stdout.close()
     # The workers end with the driver; what they finish until then counts.
-    time.sleep(3)
+    kill_driver(driver)
+    driver.stdout.close()
     stages = [*folder.glob("pretrained/*"), *folder.glob("trials/*/regularize-*")]
     done = {p: p.stat().st_mtime_ns for p in stages if (p / "manifest.json").is_file()}
     done |= {p: p.stat().st_mtime_ns for p in folder.glob("trials/*/result.json")}
@@ -233,7 +234,7 @@ def test_kill_9_of_the_driver_loses_and_repeats_nothing(slow_space, tmp_path):
     assert hs.open_sweep("killed", storage=storage).state == "interrupted"
 
     resumed = start_driver("resume", "killed", storage=storage)
-    out, _ = resumed.communicate(timeout=240)
+    out, _ = resumed.communicate(timeout=400)
     assert resumed.returncode == 0, out
     sweep = hs.open_sweep("killed", storage=storage)
     trials = sweep.describe()["trials"]
@@ -248,12 +249,13 @@ def test_kill_9_of_the_driver_loses_and_repeats_nothing(slow_space, tmp_path):
     assert len(client.search_runs([experiment.experiment_id])) == 7, "each run is there once"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_cleanly_and_says_how_to_resume(slow_space, tmp_path):
     storage = tmp_path / "runs"
     driver = start_driver("run", str(slow_space), "--name", "stopped", storage=storage)
     wait_for(lambda: list((storage / "stopped").glob("trials/*/metrics.jsonl")), driver)
     driver.send_signal(signal.SIGINT)
-    out, _ = driver.communicate(timeout=60)
+    out, _ = driver.communicate(timeout=120)
     assert driver.returncode == 130, out
     assert f"hoyer-search resume stopped --storage {storage}" in out
     assert "Traceback" not in out

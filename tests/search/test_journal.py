@@ -32,5 +32,5 @@ def test_a_dead_writers_lock_does_not_hold_anyone_up(path):
     lock.symlink_to(path)
     started = time.monotonic()
     load(path).ask()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25, "Optuna waits 30 s"
     assert not lock.is_symlink()

@@ -63,13 +63,14 @@ class TestPlateau:
 def test_time_is_kept_over_restarts_and_by_kind(toy_config, make_sweep):
     folder = make_sweep(toy_config())
     folder.save_usage(Usage(wall_seconds=100.0, core_seconds=10.0, gpu_seconds=1.0))
+    began = time.monotonic()
     meter = Meter(folder, Resources(cpus=4.0, gpus=0.5))
     time.sleep(0.05)
     meter.tick(running=3)
     meter.save()
     used = folder.usage()
     elapsed = used.wall_seconds - 100.0
-    assert 0.05 <= elapsed < 5.0
+    assert 0.05 <= elapsed <= time.monotonic() - began
     assert used.core_seconds == pytest.approx(10.0 + 12 * elapsed)
     assert used.gpu_seconds == pytest.approx(1.0 + 1.5 * elapsed)
 
@@ -147,7 +148,9 @@ def test_accelerator_hours_count_what_a_killed_driver_spent(toy_config, make_swe
     assert start(folder).wait(timeout=120) == 0
     used = folder.usage()
     assert folder.finished().stopped_by == "accelerator_hours"
-    assert 6.0 <= used.core_seconds < 9.0, "the trial that ran then has ended, no further started"
+    assert used.core_seconds >= 6.0
+    *before, _ = toy.durations(folder.path)
+    assert sum(before) < 9.0, "a trial was started although the budget was spent"
     assert used.gpu_seconds == 0.0
     assert used.wall_seconds > used.core_seconds
     assert [r.state for r in folder.results()] == ["complete"] * len(folder.specs())

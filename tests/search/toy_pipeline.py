@@ -54,20 +54,20 @@ def pretrain_dying_once(folder: SweepFolder, config: SweepConfig, data: Any) -> 
 def run_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progress]:
     if folder.result(spec.uid) is not None:
         return
-    note(folder, f"start {spec.uid} {os.getpid()}")
+    note(folder, f"start {spec.uid} {os.getpid()} {time.time()}")
     for epoch in (1, 2):
         if isinstance(data, dict):
             time.sleep(data.get("epoch_seconds", 0.0))
         yield progress("regularize", epoch)
     results.save(folder.trial(spec.uid) / "result.json", result(spec))
-    note(folder, f"end {spec.uid} {os.getpid()}")
+    note(folder, f"end {spec.uid} {os.getpid()} {time.time()}")
 
 
 def run_watched_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progress]:
     """A trial of four epochs with milestones; every second one collapses far too early."""
     if folder.result(spec.uid) is not None:
         return
-    note(folder, f"start {spec.uid} {os.getpid()}")
+    note(folder, f"start {spec.uid} {os.getpid()} {time.time()}")
     journal = Journal(folder.trial(spec.uid) / "metrics.jsonl")
     edge = 3.0 if spec.number % 2 else 6.0 + spec.number / 10
     for epoch in (1, 2, 3, 4):
@@ -82,7 +82,7 @@ def run_watched_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterat
     ]
     ended = dataclasses.replace(ended, curve=curve(edge), points=points)
     results.save(folder.trial(spec.uid) / "result.json", ended)
-    note(folder, f"end {spec.uid} {os.getpid()}")
+    note(folder, f"end {spec.uid} {os.getpid()} {time.time()}")
 
 
 def curve(edge: float) -> list[CurvePoint]:
@@ -100,7 +100,7 @@ def curve(edge: float) -> list[CurvePoint]:
 
 def run_troubled_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progress]:
     """Trial 0 always raises, 1 raises once, 2 diverges, 3 loses its process once."""
-    note(folder, f"start {spec.uid} {os.getpid()}")
+    note(folder, f"start {spec.uid} {os.getpid()} {time.time()}")
     yield progress("regularize", 1)
     before = starts(folder, spec.uid)
     if spec.number == 0 or (spec.number == 1 and before == 1):
@@ -165,6 +165,17 @@ def progress(stage: str, epoch: int) -> Progress:
 def note(folder: SweepFolder, text: str) -> None:
     with (folder.path / "notes.txt").open("a") as file:
         file.write(text + "\n")
+
+
+def durations(path: Path) -> list[float]:
+    """Returns the seconds that each finished trial took, in the order of their ends."""
+    began, taken = {}, []
+    for event, uid, _, at in (line.split() for line in notes(path) if line.count(" ") == 3):
+        if event == "start":
+            began[uid] = float(at)
+        else:
+            taken.append(float(at) - began[uid])
+    return taken
 
 
 def starts(folder: SweepFolder, uid: str) -> int:
