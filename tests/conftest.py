@@ -19,6 +19,9 @@ from hoyer_search import spaces
 from hoyer_search.config import SweepConfig
 from hoyer_search.store import SweepFolder
 
+SESSION = uuid.uuid4().hex
+os.environ[processes.SESSION] = SESSION  # also to what a module starts when it is imported
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts files with many slow tests first: of several processes none then ends long after."""
@@ -29,12 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def no_process_stays_behind() -> Iterator[None]:
     """Fails, as part of the last test, when a process lives on that a test has started."""
-    session = uuid.uuid4().hex
-    os.environ[processes.SESSION] = session
     yield
-    del os.environ[processes.SESSION]
-    deadline = time.monotonic() + 30
-    while (left := processes.left_by(session)) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while (left := processes.left_by(SESSION)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left, "a test must end the processes it starts"
 

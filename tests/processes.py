@@ -4,17 +4,23 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 SESSION = "HOYER_SEARCH_TEST_SESSION"
 """Environment variable that every process started by a session of tests inherits."""
 
 # They end with the process that tests run in, or, once their driver was killed, in a minute.
-_HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "compile_worker",
-            "ray::DashboardAgent", "ray::RuntimeEnvAgent",
-            "ray/dashboard/agent.py", "runtime_env/agent/main.py")  # fmt: skip
+_HELPERS = (
+    "multiprocessing.",
+    "compile_worker",
+    "Agent",
+    "dashboard/agent.py",
+    "runtime_env/agent/main.py",
+)
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -70,6 +76,23 @@ def kill_driver(driver: subprocess.Popen[Any]) -> None:
     wait_for_end(below)
     for logs in Path("/tmp").glob(f"hs-{driver.pid}-*"):  # which only a killed driver leaves
         shutil.rmtree(logs, ignore_errors=True)
+
+
+def wait_for(
+    condition: Callable[[], object], driver: subprocess.Popen[Any], *, seconds: float = 500.0
+) -> None:
+    """Waits until the driver of a sweep has come that far; one that never does is killed."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        ended = driver.poll() is not None
+        if ended and condition():
+            return
+        if ended or time.monotonic() > deadline:
+            driver.kill()
+            said = [pipe.read() for pipe in (driver.stdout, driver.stderr) if pipe is not None]
+            what = "the driver ended early" if ended else f"nothing happened for {seconds:g} s"
+            pytest.fail(f"{what}: {said}")
+        time.sleep(0.05)
 
 
 def wait_for_end(pids: list[int], *, seconds: float = 60.0) -> None:

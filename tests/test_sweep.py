@@ -5,26 +5,20 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import mlflow
 import pytest
 import torch
-from processes import kill_driver
+from processes import kill_driver, wait_for
 
 import hoyer_search as hs
 from hoyer_search import cli
 from hoyer_search.errors import InputError, StorageError
 
 TESTS = Path(__file__).parent
-
-
-@pytest.fixture(scope="module", autouse=True)
-def workers_find_the_toys():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
-        yield
+PATH = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+ENVIRONMENT = os.environ | {"PYTHONPATH": PATH}
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +35,22 @@ def sweep(toy_space, tmp_path_factory):
     """One finished sweep of three trials, the third of which failed."""
     storage = tmp_path_factory.mktemp("runs")
     events = []
-    finished = hs.run(
-        toy_space,
-        name="done",
-        storage=storage,
-        on_event=events.append,
-        overrides={
-            "search.pipeline.regularize.lr": {"choices": [0.01, 1e30]},
-            "presets": [
-                {"decay": 0.0003, "pipeline.regularize.lr": 0.01},
-                {"decay": 0.0002, "pipeline.regularize.lr": 1e30},
-                {"decay": 0.0001, "pipeline.regularize.lr": 0.01},
-            ],
-        },
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", PATH)
+        finished = hs.run(
+            toy_space,
+            name="done",
+            storage=storage,
+            on_event=events.append,
+            overrides={
+                "search.pipeline.regularize.lr": {"choices": [0.01, 1e30]},
+                "presets": [
+                    {"decay": 0.0003, "pipeline.regularize.lr": 0.01},
+                    {"decay": 0.0002, "pipeline.regularize.lr": 1e30},
+                    {"decay": 0.0001, "pipeline.regularize.lr": 0.01},
+                ],
+            },
+        )
     finished.events = events
     return finished
 
@@ -189,23 +185,13 @@ def start_driver(*arguments, storage):
     return subprocess.Popen(
         [*command, "--storage", str(storage)],
         cwd=TESTS,
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         # A shell's background job ignores Ctrl-C, and so would everything it starts.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-
-
-def wait_for(condition, process, seconds=300):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if process.poll() is not None:
-            pytest.fail(f"the driver ended early:\n{process.stdout.read()}")
-        if time.monotonic() > deadline:
-            process.kill()
-            pytest.fail(f"nothing happened for {seconds} s:\n{process.stdout.read()}")
-        time.sleep(0.1)
 
 
 @pytest.fixture

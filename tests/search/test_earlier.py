@@ -9,7 +9,8 @@ from dataclasses import replace
 import optuna
 import pytest
 import toy_pipeline as toy
-from test_tuner import HERE, search, wait_until
+from processes import wait_for
+from test_tuner import HERE, search
 
 from hoyer_search import results
 from hoyer_search.errors import ConfigError, StorageError
@@ -256,7 +257,7 @@ def test_a_killed_driver_goes_on_and_tells_nothing_twice(first, config, monkeypa
         start_new_session=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    wait_until(lambda: len(folder.results()) >= 2)
+    wait_for(lambda: len(folder.results()) >= 2, driver)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     search(folder)

@@ -8,7 +8,8 @@ from collections import Counter
 
 import pytest
 import toy_pipeline as toy
-from test_tuner import HERE, ended, search, wait_until
+from processes import wait_for
+from test_tuner import HERE, ended, search
 
 from hoyer_search import results
 from hoyer_search.confirmation import confirmations
@@ -107,7 +108,7 @@ def test_a_killed_driver_goes_on_with_the_retrainings(config, make_sweep):
         start_new_session=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    wait_until(lambda: len(folder.retrainings()) >= 2)
+    wait_for(lambda: len(folder.retrainings()) >= 2, driver)
     assert folder.finished() is None
     driver.send_signal(signal.SIGKILL)
     driver.wait()

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 import toy_pipeline as toy
-from test_tuner import HERE, search, wait_until
+from processes import wait_for
+from test_tuner import HERE, search
 
 from hoyer_search.config import Budget, Resources
 from hoyer_search.results import TrialSpec, Usage
@@ -139,7 +140,7 @@ def test_accelerator_hours_count_what_a_killed_driver_spent(toy_config, make_swe
     )
     folder = make_sweep(config)
     driver = start(folder)
-    wait_until(lambda: len(folder.results()) >= 3)
+    wait_for(lambda: len(folder.results()) >= 3, driver)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     spent = folder.usage()

@@ -5,14 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import ray
 import toy_pipeline as toy
-from processes import descendants, kill_driver, read
+from processes import descendants, kill_driver, read, wait_for
 
 from hoyer_search.errors import ConfigError, ConnectionFailed, TrialDiverged
 from hoyer_search.results import Event
@@ -53,13 +51,6 @@ def search(folder: SweepFolder, **options) -> list[Event]:
     options = {"run_trial": toy.run_trial, "pretrain": toy.pretrain, "data": None} | options
     run_search(folder, on_event=events.append, **options)
     return events
-
-
-def wait_until(condition: Callable[[], bool], *, seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def ended(folder: SweepFolder) -> list[str]:
@@ -152,7 +143,7 @@ def test_a_sweep_survives_ctrl_c_and_kill_9_of_its_driver(toy_config, make_sweep
         )
 
     driver = start()
-    wait_until(lambda: len(ended(folder)) >= 2)
+    wait_for(lambda: len(ended(folder)) >= 2, driver)
     os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to the whole group
     _, errors = driver.communicate(timeout=180)
     assert b"KeyboardInterrupt" in errors
@@ -162,7 +153,7 @@ def test_a_sweep_survives_ctrl_c_and_kill_9_of_its_driver(toy_config, make_sweep
 
     driver = start()
     before = len(ended(folder))
-    wait_until(lambda: len(ended(folder)) >= before + 2)
+    wait_for(lambda: len(ended(folder)) >= before + 2, driver)
     commands = [read(pid, "cmdline") for pid in descendants(driver.pid)]
     assert any("run_trial" in c or "Trainable" in c for c in commands)
     kill_driver(driver)
