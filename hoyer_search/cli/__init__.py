@@ -6,7 +6,7 @@ import sys
 import click
 
 from hoyer_search import __version__
-from hoyer_search.cli import networks, planning, reports, sweeps
+from hoyer_search.cli import environment, networks, planning, reports, sweeps
 from hoyer_search.cli.terminal import err, say
 from hoyer_search.errors import HoyerSearchError, InputError
 
@@ -40,6 +40,7 @@ for _command in (
     networks.export,
     networks.compress,
     sweeps.ui,
+    environment.doctor,
     planning.list_spaces,
     planning.plan,
     planning.simulate,
