@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hoyer_search import files, models
 from hoyer_search.compression.artifact import read_artifact
 from hoyer_search.compression.exactness import exactness
+from hoyer_search.compression.folding import fold_norms
 from hoyer_search.compression.weights import apply_weights, load_weights
 from hoyer_search.errors import InputError, ShrinkError, StorageError
 
@@ -32,8 +33,9 @@ def export_artifact(
 ) -> dict[str, Any]:
     """Writes an artefact's network to one file of another format, and checks that file.
 
-    ``torch-export`` is a program that ``torch.export.load`` reads and ``onnx`` one for ONNX
-    runtimes, both of the shrunk network and for batches of any size. ``masked`` holds the weights
+    ``torch-export`` is a program that ``torch.export.load`` reads, its BatchNorms folded into
+    convolutions, and ``onnx`` one for ONNX runtimes, which fold by themselves; both are of the
+    shrunk network and for batches of any size. ``masked`` holds the weights
     of the full-size network, zeros included, as safetensors: they load into the user's own,
     unchanged class.
 
@@ -69,7 +71,8 @@ def export_artifact(
             masked = models.load_masked(folder, factory=factory)
             difference = _write_masked(masked, shrunk, shape, path)
         else:
-            run = (_write_program if kind == "torch-export" else _write_onnx)(shrunk, shape, path)
+            write = _write_program if kind == "torch-export" else _write_onnx
+            run = write(shrunk, shape, path)
             difference = _difference(shrunk, run, shape, kind)
         content = path.read_bytes()
     try:
@@ -92,7 +95,7 @@ def _write_masked(masked: nn.Module, shrunk: nn.Module, shape: list[int], path: 
 
 
 def _write_program(model: nn.Module, shape: list[int], path: Path) -> Callable[[Tensor], Tensor]:
-    torch.export.save(_program(model, shape), path)
+    torch.export.save(_program(fold_norms(model), shape), path)
     loaded: Callable[[Tensor], Tensor] = torch.export.load(path).module()
     return loaded
 

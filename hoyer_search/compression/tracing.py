@@ -54,6 +54,15 @@ class _Tracer(fx.Tracer):
         return isinstance(m, Hollow) or super().is_leaf_module(m, module_qualified_name)
 
 
+def trace(model: nn.Module) -> fx.Graph:
+    """Returns a network's graph, our own modules whole.
+
+    Raises:
+        Exception: Whatever torch.fx raises for a network that it cannot trace.
+    """
+    return _Tracer().trace(model)
+
+
 def walk(
     model: nn.Module,
     example_inputs: Sequence[Tensor],
@@ -72,8 +81,7 @@ def walk(
     Raises:
         Exception: Whatever torch.fx raises for a network that it cannot trace.
     """
-    tracer = _Tracer()
-    traced = fx.GraphModule(model, tracer.trace(model))
+    traced = fx.GraphModule(model, trace(model))
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     state = Walk(
         dict(model.named_modules(remove_duplicate=False)),
