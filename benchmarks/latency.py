@@ -19,10 +19,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 
 import hoyer_search as hs
 from hoyer_search import models
+from hoyer_search.compression.folding import fold_norms
 from hoyer_search.compression.measure import num_parameters, physical_macs
 
 SHAPE = (3, 224, 224)
@@ -85,7 +85,7 @@ def main() -> None:
     plain = networks(arguments.share, arguments.round_to)
     macs = {name: physical_macs(model, torch.zeros(1, *SHAPE)) for name, model in plain.items()}
     form = torch.contiguous_format if arguments.contiguous else torch.channels_last
-    kinds = {"": plain, ", folded": {name: fuse(model) for name, model in plain.items()}}
+    kinds = {"": plain, ", folded": {name: fold_norms(model) for name, model in plain.items()}}
     rows = []
     for batch in arguments.batches:
         images = torch.randn(batch, *SHAPE).to(memory_format=form)
