@@ -7,27 +7,12 @@ from test_front import DENSE, make_point
 from test_sweep import call
 
 from hoyer_search import results, spaces
+from hoyer_search.cli import cli
 from hoyer_search.planning import plan_sweep
 from hoyer_search.results import TrialResult, TrialSpec
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "run",
-        "resume",
-        "show",
-        "pull",
-        "evaluate",
-        "ui",
-        "spaces",
-        "plan",
-        "export",
-        "compress",
-        "report",
-        "compare",
-    ],
-)
+@pytest.mark.parametrize("command", sorted(cli.commands))
 def test_every_command_has_help_with_an_example(monkeypatch, capsys, command):
     code, out, _ = call(monkeypatch, capsys, command, "--help")
     assert code == 0

@@ -89,7 +89,7 @@ def simulate(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Replay recorded trainings as sweeps in virtual time, to compare search methods.
+    """Replay recorded trainings as sweeps in virtual time, to compare search methods.
 
     \b
     hoyer-search simulate RECORDING --sampler gp --against tpe-joint -o plot.png
