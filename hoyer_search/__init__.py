@@ -7,14 +7,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hoyer_search.client import Sweep as Sweep
-    from hoyer_search.client import SweepPoint as SweepPoint
+    from hoyer_search.client import load_model as load_model
     from hoyer_search.client import open_sweep as open_sweep
     from hoyer_search.comparison import compare as compare
     from hoyer_search.compression.api import shrink as shrink
     from hoyer_search.compression.measure import count_macs as count_macs
     from hoyer_search.errors import HoyerSearchError as HoyerSearchError
     from hoyer_search.models import load_artifact as load_artifact
+    from hoyer_search.reading import Sweep as Sweep
+    from hoyer_search.reading import SweepPoint as SweepPoint
     from hoyer_search.sweep import resume as resume
     from hoyer_search.sweep import run as run
 
@@ -22,11 +23,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "HoyerSearchError": "hoyer_search.errors",
-    "Sweep": "hoyer_search.client",
-    "SweepPoint": "hoyer_search.client",
+    "Sweep": "hoyer_search.reading",
+    "SweepPoint": "hoyer_search.reading",
     "compare": "hoyer_search.comparison",
     "count_macs": "hoyer_search.compression.measure",
     "load_artifact": "hoyer_search.models",
+    "load_model": "hoyer_search.client",
     "open_sweep": "hoyer_search.client",
     "resume": "hoyer_search.sweep",
     "run": "hoyer_search.sweep",

@@ -1,94 +1,30 @@
-"""Reading a sweep: its trials, its front, and its pruned networks."""
+"""Reading a sweep, from its folder or from MLflow, and networks from MLflow's registry."""
 
 import dataclasses
 import os
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from hoyer_search import files, results
+from hoyer_search import results, tracking
 from hoyer_search.confirmation import Confirmation, confirmations, confirmed_by_point
 from hoyer_search.ending import used_hours
-from hoyer_search.errors import InputError, StorageError, unknown_name
 from hoyer_search.front import Front
+from hoyer_search.reading import POINT_KEYS, Sweep, check_new_folder, copy_artifact
+from hoyer_search.reading import SweepPoint as SweepPoint
 from hoyer_search.results import Point, TrialResult, TrialSpec
-from hoyer_search.store import SweepFolder
+from hoyer_search.store import SweepFolder, check_name
 
 if TYPE_CHECKING:
     import pyarrow
     from torch import nn
 
+    from hoyer_search.models.artifacts import Factory
+
 DEFAULT_STORAGE = "runs"
-# The keys of a point that scripts rely on; the rest of a Point is detail.
-POINT_KEYS = (
-    "trial",
-    "params",
-    "threshold",
-    "val_accuracy",
-    "test_accuracy",
-    "nonzeros",
-    "macs",
-    "physical_macs",
-    "parameters",
-    "structure",
-)
 
 
-@dataclass(frozen=True, slots=True)
-class SweepPoint:
-    """One pruned network of a sweep.
-
-    Attributes:
-        record: What was measured of it.
-        artifact: The folder of its artefact.
-    """
-
-    record: Point
-    artifact: Path
-
-    def load_model(self) -> "nn.Module":
-        """Returns the shrunk network, in eval mode on the CPU.
-
-        A network of a user's own factory is built by the factory its sweep was started with: open
-        the sweep where that module can be imported.
-
-        Raises:
-            ArtifactError: The artefact is damaged.
-            PluginError: The factory cannot be imported.
-        """
-        from hoyer_search import models
-
-        factory = SweepFolder(self.artifact.parent.parent).config().model.factory
-        return models.load_artifact(self.artifact, factory=factory)
-
-    def pull(self, folder: str | os.PathLike[str]) -> Path:
-        """Copies the artefact to a new folder, checks every byte, and returns the folder.
-
-        Raises:
-            StorageError: The folder exists and is not empty, or cannot be written.
-            ArtifactError: The artefact is damaged.
-        """
-        from hoyer_search.compression.artifact import verify
-
-        target = Path(folder).absolute()
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise StorageError(f"{target} exists and is not empty: give a new folder")
-        try:
-            if target.is_dir():
-                target.rmdir()
-            with files.new_directory(target) as temporary:
-                for file in self.artifact.iterdir():
-                    # A link stays one and is refused below: it could name any file here.
-                    shutil.copyfile(file, temporary / file.name, follow_symlinks=False)
-                verify(temporary)
-        except OSError as error:
-            raise StorageError(f"{target} cannot be written: {error}") from error
-        return target
-
-
-class Sweep:
-    """A sweep, read from its folder; nothing is cached, so a running one can be watched."""
+class StoredSweep(Sweep):
+    """A sweep, read from its folder."""
 
     def __init__(self, folder: SweepFolder) -> None:
         self._folder = folder
@@ -111,22 +47,17 @@ class Sweep:
         """Returns ``running``, ``finished`` or ``interrupted``."""
         return self._folder.state()
 
-    def front(self) -> "pyarrow.Table":
-        """Returns the Pareto front by falling accuracy, a row a point.
+    def _front(self) -> Front | None:
+        return self._folder.front()
 
-        The columns are those of ``POINT_KEYS``, ``compression`` and ``confirmed``: whether a
-        winner keeps its floor on average when it is trained again; null where that is not known.
-        It is empty while no trial has ended.
-        """
-        import pyarrow
+    def _confirmed(self) -> dict[str, bool | None]:
+        return confirmed_by_point(self.confirmations().values())
 
-        front = self._folder.front()
-        rows = [] if front is None else front.points
-        table: dict[str, list[Any]] = {k: [getattr(p, k) for p in rows] for k in POINT_KEYS}
-        table["compression"] = [front.compression(p) for p in rows] if front else []
-        confirmed = confirmed_by_point(self.confirmations().values())
-        table["confirmed"] = pyarrow.array([confirmed.get(p.name) for p in rows], pyarrow.bool_())
-        return pyarrow.table(table)
+    def _artifact(self, point: Point) -> Path:
+        return self._folder.point(point.name)
+
+    def _factory(self) -> str | None:
+        return self._folder.config().model.factory
 
     def confirmations(self) -> dict[str, Confirmation]:
         """Returns what became of the winners when they were trained again, by operating point.
@@ -149,47 +80,6 @@ class Sweep:
         table |= {name: [row["params"].get(name) for row in rows] for name in names}
         table["wall_seconds"] = [row["wall_seconds"] for row in rows]
         return pyarrow.table(table)
-
-    def point(self, name: str) -> SweepPoint:
-        """Returns the network of an operating point (``"A"``), ``"knee"``, ``"best"`` or ``UID-K``.
-
-        ``best`` is the sparsest network at the strictest operating point.
-
-        Raises:
-            InputError: There is no such point, or no trial keeps its floor yet.
-        """
-        front = self._front()
-        named = dict(front.operating_points) | {"knee": front.knee}
-        named["best"] = front.best(min_accuracy=max(front.floors.values()))
-        named |= {p.name: p for p in front.points if p.name not in named}
-        if name not in named:
-            raise InputError(unknown_name(f"point of sweep {self.name}", name, named))
-        point = named[name]
-        if point is None:
-            floor = front.floors.get(name, max(front.floors.values()))
-            best = max((p.val_accuracy for p in front.points), default=float("nan"))
-            raise InputError(
-                f"no trial keeps the accuracy of point {name} yet: its floor is {floor:.4f}, the "
-                f"best of {len(self._folder.results())} trials has {best:.4f}. Run more trials, "
-                "or widen the search towards smaller decays"
-            )
-        return self._sweep_point(point)
-
-    def best(self, *, min_accuracy: float) -> SweepPoint:
-        """Returns the sparsest network with at least this validation accuracy, in [0, 1].
-
-        Raises:
-            InputError: No network of the sweep has it.
-        """
-        front = self._front()
-        point = front.best(min_accuracy=min_accuracy)
-        if point is None:
-            best = max((p.val_accuracy for p in front.points), default=float("nan"))
-            raise InputError(
-                f"no network keeps a validation accuracy of {min_accuracy:.4f}; the best of this "
-                f"sweep has {best:.4f}"
-            )
-        return self._sweep_point(point)
 
     def describe(self) -> dict[str, Any]:
         """Returns the whole sweep as plain data: what ``hoyer-search show --json`` prints."""
@@ -234,27 +124,115 @@ class Sweep:
             },
         }
 
-    def _front(self) -> Front:
-        front = self._folder.front()
-        if front is None or not front.points:
-            raise InputError(f"sweep {self.name} has no finished trial yet")
-        return front
 
-    def _sweep_point(self, point: Point) -> SweepPoint:
-        return SweepPoint(point, self._folder.point(point.name))
+class TrackedSweep(Sweep):
+    """A sweep, read from MLflow; it needs no folder.
+
+    It is what was uploaded last. The networks are there once the sweep does not run any more.
+    """
+
+    def __init__(self, records: tracking.TrackedRecords) -> None:
+        self._records = records
+
+    def __repr__(self) -> str:
+        return f"Sweep({self.name!r}, {self.state}, from MLflow)"
+
+    @property
+    def name(self) -> str:
+        """Returns the sweep's name."""
+        return self._records.name
+
+    @property
+    def state(self) -> str:
+        """Returns ``running``, ``finished`` or ``interrupted``."""
+        return self._records.state()
+
+    def _front(self) -> Front | None:
+        return self._records.front()
+
+    def _confirmed(self) -> dict[str, bool | None]:
+        return self._records.confirmed()
+
+    def _artifact(self, point: Point) -> Path:
+        return self._records.artifact(point)
+
+    def _factory(self) -> str | None:
+        return None  # a server may not say what code to run
 
 
-def open_sweep(name: str, *, storage: str | os.PathLike[str] = DEFAULT_STORAGE) -> Sweep:
-    """Opens a sweep by its name.
+@overload
+def open_sweep(name: str, *, storage: str | os.PathLike[str] = ...) -> StoredSweep: ...
+
+
+@overload
+def open_sweep(name: str, *, tracking_uri: str) -> TrackedSweep: ...
+
+
+def open_sweep(
+    name: str,
+    *,
+    storage: str | os.PathLike[str] = DEFAULT_STORAGE,
+    tracking_uri: str | None = None,
+) -> Sweep:
+    """Opens a sweep by its name, from its folder or, without that, from MLflow.
 
     Args:
-        name: The sweep's name.
+        name: The sweep's name. Of several in MLflow it is the one that started last.
         storage: The folder that holds it.
+        tracking_uri: MLflow store that it was run or synced with, read in place of the folder. A
+            server's user and password are MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
 
     Raises:
         StorageError: There is no such sweep.
+        ConnectionFailed: MLflow does not answer, or refuses.
     """
-    return Sweep(SweepFolder.open(Path(storage), name))
+    if tracking_uri is None:
+        return StoredSweep(SweepFolder.open(Path(storage), name))
+    check_name(name)
+    return TrackedSweep(tracking.TrackedRecords(tracking_uri, name))
+
+
+def load_model(
+    uri: str, *, tracking_uri: str | None = None, factory: "Factory | None" = None
+) -> "nn.Module":
+    """Returns a registered network, in eval mode on the CPU.
+
+    It is downloaded into the cache unless it is there; every byte is checked.
+
+    Args:
+        uri: ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+        tracking_uri: MLflow store; by default ``$MLFLOW_TRACKING_URI``, else that of ``runs``.
+        factory: The model factory, or its import path, of a network that is not built in.
+
+    Raises:
+        InputError: There is no such network, or MLflow does not answer.
+        ArtifactError: What MLflow has is damaged, or needs a factory.
+    """
+    from hoyer_search import models
+
+    return models.load_artifact(_registered(uri, tracking_uri), factory=factory)
+
+
+def pull_model(
+    uri: str, folder: str | os.PathLike[str], *, tracking_uri: str | None = None
+) -> Path:
+    """Copies the artefact of a registered network to a new folder and returns the folder.
+
+    Args:
+        uri: As in ``load_model``.
+        folder: The new folder.
+        tracking_uri: As in ``load_model``.
+
+    Raises:
+        InputError: As in ``load_model``; or the folder is not empty or cannot be written.
+        ArtifactError: What MLflow has is damaged.
+    """
+    return copy_artifact(_registered(uri, tracking_uri), check_new_folder(folder))
+
+
+def _registered(uri: str, tracking_uri: str | None) -> Path:
+    default = os.environ.get("MLFLOW_TRACKING_URI") or tracking.default_uri(Path(DEFAULT_STORAGE))
+    return tracking.registered_artifact(uri, tracking_uri or default)
 
 
 def _trial(spec: TrialSpec, result: TrialResult | None, unfinished: str) -> dict[str, Any]:

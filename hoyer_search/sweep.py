@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from hoyer_search import spaces, tracking
-from hoyer_search.client import DEFAULT_STORAGE, Sweep
+from hoyer_search.client import DEFAULT_STORAGE, StoredSweep
 from hoyer_search.config import SweepConfig
 from hoyer_search.errors import ConfigError, StorageError
 from hoyer_search.results import Earlier, Event
@@ -39,7 +39,7 @@ def run(
     address: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     on_event: Callable[[Event], None] = _ignore,
-) -> Sweep:
+) -> StoredSweep:
     """Runs a sweep to its end and returns it.
 
     Everything that can be wrong with the input is checked before anything is written or started.
@@ -82,7 +82,7 @@ def resume(
     address: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     on_event: Callable[[Event], None] = _ignore,
-) -> Sweep:
+) -> StoredSweep:
     """Goes on with a sweep that was interrupted, wherever it was, and returns it at its end.
 
     One that stopped on its budget goes on when it is given more of it.
@@ -186,7 +186,7 @@ def _search(
     uri: str,
     address: str | None,
     on_event: Callable[[Event], None],
-) -> Sweep:
+) -> StoredSweep:
     from hoyer_search.search.tuner import run_search
 
     with folder.lock():
@@ -206,8 +206,12 @@ def _search(
             tracker.close(timeout=10)  # whoever stops a sweep does not want to wait
             raise
         if not tracker.close():
-            log.warning("MLflow lacks some of the sweep: %s", tracker.problem)
-    return Sweep(folder)
+            log.warning(
+                "MLflow lacks some of the sweep (%s); `hoyer-search sync %s` uploads it",
+                tracker.problem,
+                folder.name,
+            )
+    return StoredSweep(folder)
 
 
 def _provenance(tracking_uri: str) -> dict[str, Any]:

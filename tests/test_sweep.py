@@ -101,7 +101,7 @@ def test_points_by_name_by_accuracy_and_pulled(sweep, tmp_path):
         point.pull(folder)
     with pytest.raises(InputError, match="did you mean"):
         sweep.point("kneee")
-    with pytest.raises(InputError, match=r"no network keeps .* 1\.1"):
+    with pytest.raises(InputError, match=r"no network .* is within min_accuracy 1\.1"):
         sweep.best(min_accuracy=1.1)
 
 

@@ -13,37 +13,61 @@ from hoyer_search.cli.terminal import out, print_json, print_pairs, say
 if TYPE_CHECKING:
     from hoyer_search.compression.thresholds import Granularity, Rule
     from hoyer_search.exporting import Format
+    from hoyer_search.reading import Sweep
 
 
 @click.command()
 @click.argument("sweep_name", metavar="SWEEP")
 @click.option("--point", help="Operating point, 'knee', 'best', or UID-K.")
 @click.option("--min-accuracy", type=float, help="Least validation accuracy, in [0, 1].")
+@click.option("--max-macs", type=float, help="Most logical MACs of one example.")
+@click.option("--max-latency-ms", type=float, help="Most milliseconds for one example.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="New folder to write."
 )
 @storage_option
+@click.option("--tracking-uri", help="MLflow store to pull from, in place of the sweep's folder.")
 @json_option
 def pull(
     sweep_name: str,
     point: str | None,
     min_accuracy: float | None,
+    max_macs: float | None,
+    max_latency_ms: float | None,
     output: Path,
     storage: Path,
+    tracking_uri: str | None,
     as_json: bool,
 ) -> None:
-    """Copy a pruned network out of a sweep, into a folder of its own.
+    """Copy a pruned network into a folder of its own, from a sweep's folder or from MLflow.
+
+    SWEEP is a sweep's name, or models:/NAME@ALIAS of MLflow's registry. Of --min-accuracy,
+    --max-macs and --max-latency-ms any may be given together.
 
     \b
     hoyer-search pull SWEEP --point B -o best/
-    hoyer-search pull SWEEP --min-accuracy 0.98 -o best/
+    hoyer-search pull SWEEP --min-accuracy 0.98 --max-macs 2e5 -o best/
+    hoyer-search pull SWEEP --point B --tracking-uri https://mlflow.example -o best/
+    hoyer-search pull models:/hoyer-mnist-lenet_5@B --tracking-uri https://mlflow.example -o best/
     """
-    from hoyer_search.client import open_sweep
-
-    if (point is not None) == (min_accuracy is not None):
-        raise click.UsageError("give either --point, e.g. --point A, or --min-accuracy")
-    opened = open_sweep(sweep_name, storage=storage)
-    chosen = opened.point(point) if point else opened.best(min_accuracy=min_accuracy or 0.0)
+    bounds = {
+        "min_accuracy": min_accuracy,
+        "max_macs": max_macs,
+        "max_latency_ms": max_latency_ms,
+    }
+    bounded = any(bound is not None for bound in bounds.values())
+    if sweep_name.startswith("models:"):
+        if point is not None or bounded:
+            raise click.UsageError("models:/NAME@ALIAS names one network: give no other choice")
+        _pull_registered(sweep_name, output, tracking_uri, as_json=as_json)
+        return
+    if (point is not None) == bounded:
+        raise click.UsageError(
+            "give either --point, e.g. --point A, or some of --min-accuracy, --max-macs and "
+            "--max-latency-ms"
+        )
+    sweep = _open(sweep_name, storage, tracking_uri)
+    chosen = sweep.point(point) if point is not None else sweep.best(**bounds)
     folder = chosen.pull(output)
     record = chosen.record
     if as_json:
@@ -53,6 +77,25 @@ def pull(
         f"{folder}: {record.structure}, {record.nonzeros:,} nonzeros, {record.macs:,} MACs, "
         f"test accuracy {record.test_accuracy:.2%}"
     )
+    say(f"measure it again: hoyer-search evaluate {output}")
+
+
+def _open(name: str, storage: Path, tracking_uri: str | None) -> "Sweep":
+    from hoyer_search.client import open_sweep
+
+    if tracking_uri is None:
+        return open_sweep(name, storage=storage)
+    return open_sweep(name, tracking_uri=tracking_uri)
+
+
+def _pull_registered(uri: str, output: Path, tracking_uri: str | None, *, as_json: bool) -> None:
+    from hoyer_search.client import pull_model
+
+    folder = pull_model(uri, output, tracking_uri=tracking_uri)
+    if as_json:
+        print_json({"folder": str(folder), "model": uri})
+        return
+    say(f"{folder}: {uri}")
     say(f"measure it again: hoyer-search evaluate {output}")
 
 

@@ -83,15 +83,19 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
+    """Size in bytes and SHA-256 (64 hex digits) of a file of an artefact."""
+
     size: int
     sha256: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Manifest:
+class Manifest:
+    """Format version of an artefact, and its other files by name."""
+
     format: int
-    files: dict[str, _Entry]
+    files: dict[str, Entry]
 
 
 def save_artifact(
@@ -152,19 +156,33 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, bytes]:
     """
     path = Path(folder)
     _check_names(path)
-    manifest = _parse(_Manifest, _read(path / MANIFEST, limit=LARGEST_JSON), path / MANIFEST)
+    manifest = read_manifest(_read(path / MANIFEST, limit=LARGEST_JSON), path / MANIFEST)
+    return {name: _checked(path / name, entry) for name, entry in manifest.files.items()}
+
+
+def read_manifest(content: bytes, path: Path) -> Manifest:
+    """Returns what a manifest says of the other files of its artefact.
+
+    Args:
+        content: The bytes of the manifest.
+        path: Where they are from, for messages.
+
+    Raises:
+        ArtifactError: It is no manifest, of an unknown format, or lists other files.
+    """
+    manifest = _parse(Manifest, content, path)
     if manifest.format not in READABLE:
         raise ArtifactError(
-            f"{path / MANIFEST}: this version reads artefacts of format {READABLE[0]} to "
+            f"{path}: this version reads artefacts of format {READABLE[0]} to "
             f"{READABLE[-1]}, got format {manifest.format}. Install a version of hoyer-search that "
             "knows it"
         )
     if set(manifest.files) != set(CONTENTS):
         raise ArtifactError(
-            f"{path / MANIFEST} must list exactly {', '.join(CONTENTS)}, "
+            f"{path} must list exactly {', '.join(CONTENTS)}, "
             f"got {', '.join(sorted(manifest.files)) or 'nothing'}. {_PULL}"
         )
-    return {name: _checked(path / name, entry) for name, entry in manifest.files.items()}
+    return manifest
 
 
 def _check_names(path: Path) -> None:
@@ -181,7 +199,7 @@ def _check_names(path: Path) -> None:
         )
 
 
-def _checked(path: Path, entry: _Entry) -> bytes:
+def _checked(path: Path, entry: Entry) -> bytes:
     content = _read(path, size=entry.size, limit=None if path.name == WEIGHTS else LARGEST_JSON)
     found = hashlib.sha256(content).hexdigest()
     if found != entry.sha256:

@@ -6,6 +6,8 @@ Importing this package loads neither MLflow, plotly nor matplotlib.
 from hoyer_search.tracking.address import default_uri as default_uri
 from hoyer_search.tracking.client import check as check
 from hoyer_search.tracking.comparing import write_comparison as write_comparison
+from hoyer_search.tracking.pulling import TrackedRecords as TrackedRecords
+from hoyer_search.tracking.pulling import registered_artifact as registered_artifact
 from hoyer_search.tracking.report import write_front_png as write_front_png
 from hoyer_search.tracking.report import write_report as write_report
 from hoyer_search.tracking.sync import SyncReport as SyncReport

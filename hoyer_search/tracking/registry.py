@@ -8,9 +8,8 @@ from hoyer_search.tracking import names, runs
 from hoyer_search.tracking.client import Client
 from hoyer_search.tracking.cursor import Cursor
 from hoyer_search.tracking.records import Sample
+from hoyer_search.tracking.serving import FLAVOR
 from hoyer_search.tracking.snapshot import Snapshot
-
-FLAVOR = {"loader_module": "hoyer_search.tracking.serving", "data": "artifact"}
 
 
 def register(client: Client, sweep: Snapshot, cursor: Cursor, identity: names.Identity) -> None:
@@ -94,8 +93,9 @@ def _add(
     """Registers one point and returns its version."""
     experiment, run_id = cursor.experiment or "", cursor.trials[point.uid].record.run_id
     metrics = runs.point_metrics(point, front)
-    model_id = client.find_model(experiment, tag=names.POINT, value=point.name)
-    if model_id is None:
+    marks = {names.SWEEP_ID: identity.sweep_id, names.POINT: point.name}
+    model_id, ready = client.find_model(experiment, marks) or (None, False)
+    if model_id is None or not ready:
         model_id = client.log_model(
             experiment,
             run_id,
@@ -103,11 +103,12 @@ def _add(
             folder=sweep.folder.point(point.name),
             tags=identity.tags | {names.POINT: point.name},
             flavor=FLAVOR,
+            unfinished=model_id,
         )
-        # Older than the run's own metrics, so that they stay the last of the run.
-        time = int((sweep.folder.trial(point.uid) / "spec.json").stat().st_mtime * 1000)
-        samples = [Sample(key, value, time) for key, value in metrics.items()]
-        client.log(run_id, samples=samples, model_id=model_id)
+    # Older than the run's own metrics, so that they stay the last of the run.
+    time = int((sweep.folder.trial(point.uid) / "spec.json").stat().st_mtime * 1000)
+    samples = [Sample(key, value, time) for key, value in metrics.items()]
+    client.log(run_id, samples=samples, model_id=model_id)
     client.log_data(run_id, name=sweep.config.data.source, settings=sweep.config.data.model_dump())
     return client.create_version(
         identity.registered_model,

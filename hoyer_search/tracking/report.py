@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hoyer_search import files, results
+from hoyer_search.confirmation import confirmed_by_point
 from hoyer_search.errors import StorageError
 from hoyer_search.front import Front
 from hoyer_search.importance import importances
@@ -107,6 +108,7 @@ def front_json(sweep: Snapshot) -> dict[str, Any]:
         "sparsity": front.sparsity,
         "floors": front.floors,
         "hypervolume": front.hypervolume,
+        "confirmed": confirmed_by_point(sweep.confirmations.values()),
         "operating_points": {name: point and point.name for name, point in best.items()},
         "front": [
             {"name": point.name, "compression": front.compression(point)} | results.to_json(point)

@@ -1,9 +1,19 @@
 """Loads a registered network for ``mlflow.pyfunc``, without unpickling anything."""
 
+import os
+import platform
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+DATA = "artifact"
+FLAVOR = {
+    "loader_module": "hoyer_search.tracking.serving",
+    "data": DATA,
+    "python_version": platform.python_version(),
+}
+"""What MLflow is told of a network: this module loads the folder ``artifact`` beside it."""
 
 
 class Predictor:
@@ -34,9 +44,12 @@ class Predictor:
 def _load_pyfunc(path: str) -> Predictor:
     """Returns the network of an artefact folder; MLflow calls this by its name.
 
+    The model factory of a network that is not built in is taken from ``$HOYER_SEARCH_FACTORY``:
+    whoever serves it says what code to run, not what is stored.
+
     Raises:
         ArtifactError: The artefact is damaged, or needs a model factory that is not built in.
     """
     from hoyer_search.models import load_artifact
 
-    return Predictor(load_artifact(path))
+    return Predictor(load_artifact(path, factory=os.environ.get("HOYER_SEARCH_FACTORY") or None))

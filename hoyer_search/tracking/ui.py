@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from hoyer_search.errors import ConnectionFailed
 from hoyer_search.tracking.address import SQLITE
-from hoyer_search.tracking.client import settings
+from hoyer_search.tracking.edge import settings
 from hoyer_search.tracking.links import UI_PORT
 
 START_SECONDS = 60.0
