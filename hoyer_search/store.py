@@ -29,6 +29,7 @@ from hoyer_search import files, results, spaces
 from hoyer_search.config import SweepConfig
 from hoyer_search.errors import StorageError, unknown_name
 from hoyer_search.front import Front
+from hoyer_search.memo import load_once
 from hoyer_search.results import (
     Dense,
     Earlier,
@@ -248,12 +249,12 @@ class SweepFolder:
     def all_specs(self) -> list[TrialSpec]:
         """Returns the specifications of trials and retrainings, by number and repeat."""
         paths = (self.path / "trials").glob("*/spec.json")
-        return sorted((results.load(TrialSpec, path) for path in paths), key=_order)
+        return sorted((load_once(TrialSpec, path) for path in paths), key=_order)
 
     def all_results(self) -> list[TrialResult]:
         """Returns the results of trials and retrainings that ended, by number and repeat."""
         paths = (self.path / "trials").glob("*/result.json")
-        return sorted((results.load(TrialResult, path) for path in paths), key=_order)
+        return sorted((load_once(TrialResult, path) for path in paths), key=_order)
 
     def lock(self) -> FileLock:
         """Takes the sweep for this process; a second driver is refused.

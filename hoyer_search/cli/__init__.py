@@ -35,6 +35,7 @@ for _command in (
     sweeps.show,
     reports.report,
     reports.compare,
+    sweeps.sync,
     networks.pull,
     networks.evaluate,
     networks.export,

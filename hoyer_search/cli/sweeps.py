@@ -1,5 +1,6 @@
 """Commands that run sweeps and show them."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,9 @@ from hoyer_search.cli.options import (
 )
 from hoyer_search.cli.summary import command_line, print_sweep
 from hoyer_search.cli.terminal import err, out, print_json, say
-from hoyer_search.client import Sweep
 from hoyer_search.display import Display
 from hoyer_search.front import Front
+from hoyer_search.reading import Sweep
 from hoyer_search.store import SweepFolder
 
 
@@ -103,6 +104,38 @@ def show(sweep_name: str, storage: Path, as_json: bool) -> None:
         print_json(opened.describe())
         return
     print_sweep(sweep_name, storage)
+
+
+@click.command()
+@click.argument("sweep_name", metavar="SWEEP")
+@storage_option
+@click.option(
+    "--tracking-uri", help="MLflow store to fill.  [default: the one the sweep was started with]"
+)
+@json_option
+def sync(sweep_name: str, storage: Path, tracking_uri: str | None, as_json: bool) -> None:
+    """Bring MLflow up to date with a sweep's folder; what it lacks or lost is made again.
+
+    What is there already is not sent twice, so it may be run at any time and as often as you like.
+
+    \b
+    hoyer-search sync SWEEP
+    hoyer-search sync SWEEP --tracking-uri https://mlflow.example
+    """
+    from hoyer_search import sweep, tracking
+
+    folder = SweepFolder.open(storage, sweep_name)
+    uri = sweep.tracking_uri_of(folder, tracking_uri)
+    tracking.check(uri)
+    report = tracking.sync(folder, uri)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+        return
+    say(
+        f"made {report.runs} runs, sent {report.samples:,} values; {report.versions} networks are "
+        "registered"
+    )
+    say(f"MLflow:  {report.link}")
 
 
 @click.command()

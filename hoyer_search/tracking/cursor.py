@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from hoyer_search import files, results
 from hoyer_search.errors import StorageError
 from hoyer_search.tracking.records import RunRecord
@@ -14,7 +16,8 @@ class RunCursor:
 
     Attributes:
         record: The run as the server holds it.
-        lines: Lines of ``metrics.jsonl`` sent.
+        lines: Lines of ``metrics.jsonl`` sent; of the sweep's run, how many ended trials its series
+            counts.
     """
 
     record: RunRecord
@@ -31,9 +34,11 @@ class Cursor:
         parent: The sweep's run.
         trials: The trials' runs by uid.
         views: Digest of the saved views set.
+        front: Digest of what the uploaded front.json shows.
         report: Digest of what the uploaded report shows.
         versions: Version of the registered model by point name.
         aliases: Version by alias.
+        whole: False on disk while a sync is under way: what that had sent is not known then.
     """
 
     target: str
@@ -41,9 +46,11 @@ class Cursor:
     parent: RunCursor | None = None
     trials: dict[str, RunCursor] = field(default_factory=dict)
     views: str = ""
+    front: str = ""
     report: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
+    whole: bool = True
 
     @classmethod
     def new(cls, uri: str) -> "Cursor":
@@ -63,4 +70,4 @@ class Cursor:
     def save(self, path: Path) -> None:
         """Writes the cursor, atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        results.save(path, self)
+        files.write_bytes(path, TypeAdapter(Cursor).dump_json(self))

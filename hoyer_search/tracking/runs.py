@@ -2,14 +2,14 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hoyer_search.config import Range, SweepConfig
 from hoyer_search.front import Front
 from hoyer_search.results import Point, Progress, TrialResult, TrialSpec, Value, parent
 from hoyer_search.tracking import names
-from hoyer_search.tracking.records import Sample
+from hoyer_search.tracking.records import RunRecord, Sample
 from hoyer_search.tracking.series import GREY, SKY, VERMILLION
 
 MAX_NOTE = 7000
@@ -70,6 +70,14 @@ def trial_status(result: TrialResult | None, *, running: bool) -> str:
     if result is None or result.state == "running":
         return "RUNNING" if running else "KILLED"
     return _STATUS[result.state]
+
+
+def settled(record: RunRecord, result: TrialResult) -> bool:
+    """Returns whether a run shows how its trial ended, so that all its curves are there too."""
+    return (record.status, record.tags.get(names.STATE)) == (
+        _STATUS.get(result.state),
+        result.state,
+    )
 
 
 def trial_params(spec: TrialSpec) -> dict[str, str]:
@@ -178,6 +186,31 @@ def sweep_metrics(results: Iterable[TrialResult], front: Front | None) -> dict[s
         metrics["hypervolume"] = round(front.hypervolume, 6)
         metrics |= best_compressions(front.points, front)
     return metrics
+
+
+def sweep_series(
+    ended: Sequence[TrialResult], times: Sequence[int], front: Front | None, *, first: int
+) -> list[list[Sample]]:
+    """Returns the metrics of the sweep's own run after each of its trials, a row a trial.
+
+    Args:
+        ended: Results in the order in which the trials ended.
+        times: When each ended, in Unix milliseconds.
+        front: The front of all of them.
+        first: Trials whose rows are left out.
+    """
+    rows, best = [], None if front is None else _part(front, ended[:first], [])
+    for index in range(first, len(ended)):
+        best = None if best is None else _part(best, [ended[index]], best.points)
+        metrics = sweep_metrics(ended[: index + 1], best)
+        rows.append([Sample(k, v, times[index], index + 1) for k, v in metrics.items()])
+    return rows
+
+
+def _part(front: Front, ended: Iterable[TrialResult], points: Iterable[Point]) -> Front:
+    """Returns the front of some results and points, with the rest of another front."""
+    candidates = [*points, *(point for result in ended for point in result.points)]
+    return Front.of(candidates, dense=front.dense, sparsity=front.sparsity, floors=front.floors)
 
 
 def curves(

@@ -2,16 +2,26 @@
 
 import logging
 import threading
+import time
 
 from hoyer_search.errors import HoyerSearchError
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking.address import default_uri
-from hoyer_search.tracking.sync import SyncReport, sync
-
-log = logging.getLogger(__name__)
+from hoyer_search.tracking.client import Client
+from hoyer_search.tracking.sync import SyncReport, new_client, sync
 
 START_SECONDS = 5.0
 """Longest wait before the first sync, in which Ray starts in the same process."""
+SHARE = 0.04
+"""Most of one core's time that tracking takes while a sweep runs."""
+LONGEST_REST = 20.0
+"""Seconds after which MLflow is updated again, whatever the last time cost."""
+SLOW_SECONDS = 1.0
+"""What answers more slowly holds nobody up at a sweep's end."""
+PATIENCE_SHARE = 0.01
+PATIENCE_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
 
 
 class Tracker:
@@ -21,17 +31,29 @@ class Tracker:
         folder: The sweep's folder.
         uri: Tracking URI; by default the database beside the sweep's folder.
         seconds: Time between two syncs. After a failure it doubles, up to a minute.
+        share: Most of one core's time to take on average: it rests after each sync accordingly,
+            for at most ``LONGEST_REST``.
     """
 
-    def __init__(self, folder: SweepFolder, uri: str | None = None, *, seconds: float = 5.0):
+    def __init__(
+        self,
+        folder: SweepFolder,
+        uri: str | None = None,
+        *,
+        seconds: float = 5.0,
+        share: float = SHARE,
+    ):
         self._folder = folder
         self._uri = uri or default_uri(folder.path.parent)
-        self._seconds = seconds
+        self._seconds, self._share = seconds, share
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="tracking", daemon=True)
+        self._began = time.monotonic()
+        self._client: Client | None = None
         self._last: SyncReport | None = None
         self._problem = ""
+        self._gave_up = ""
 
     @property
     def link(self) -> str | None:
@@ -40,11 +62,12 @@ class Tracker:
 
     @property
     def problem(self) -> str:
-        """Returns why the last sync failed, empty when it did not."""
-        return self._problem
+        """Returns why MLflow lacks something, empty when the last sync did not fail."""
+        return self._gave_up or self._problem
 
     def start(self) -> None:
         """Starts the thread."""
+        self._began = time.monotonic()
         self._thread.start()
 
     def notify(self) -> None:
@@ -54,32 +77,52 @@ class Tracker:
     def close(self, timeout: float = 60.0) -> bool:
         """Syncs a last time, with report and registry, and ends the thread.
 
+        It waits for MLflow's answers for 10 seconds, or 1% of the sweep's time if that is more;
+        for 1% only while MLflow answers slowly or not at all. The thread then ends by itself,
+        unless the process does before.
+
         Args:
-            timeout: Most seconds to wait.
+            timeout: Most seconds to wait, whatever for.
 
         Returns:
             Whether MLflow holds everything now; else ``problem`` says why, and ``sync`` can be
             called again at any time.
         """
+        began = time.monotonic()
+        waited = self._waited()
         self._closing.set()
         self._wake.set()
-        self._thread.join(timeout)
-        if self._thread.is_alive():
-            self._problem = f"MLflow took longer than {timeout:g} s"
-            return False
+        while self._thread.is_alive():
+            if time.monotonic() - began > timeout or self._waited() - waited > self._patience():
+                self._gave_up = self._problem or "MLflow takes too long to answer"
+                return False
+            self._thread.join(0.05)
         return not self._problem
+
+    def _waited(self) -> float:
+        return 0.0 if self._client is None else self._client.watch.seconds
+
+    def _patience(self) -> float:
+        share = PATIENCE_SHARE * (time.monotonic() - self._began)
+        slow = self._client is not None and self._client.watch.slowness > SLOW_SECONDS
+        return share if slow else max(share, PATIENCE_SECONDS)
 
     def _loop(self) -> None:
         wait = min(self._seconds, START_SECONDS)
         while not self._closing.is_set():
             self._wake.wait(wait)
             self._wake.clear()
+            began = time.thread_time()
             wait = self._seconds if self._sync(running=True) else min(2 * wait, 60.0)
+            spent = time.thread_time() - began
+            self._closing.wait(min(spent / self._share, LONGEST_REST))
         self._sync(running=False)
 
     def _sync(self, *, running: bool) -> bool:
         try:
-            self._last = sync(self._folder, self._uri, running=running)
+            if self._client is None:
+                self._client = new_client(self._folder, self._uri)
+            self._last = sync(self._folder, self._uri, running=running, client=self._client)
         except Exception as error:  # tracking must never end a sweep, whatever breaks in it
             text = str(error)
             if text != self._problem:  # once, not every few seconds

@@ -1,8 +1,5 @@
-import contextlib
 import logging
 import shutil
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +7,13 @@ from typing import Any
 
 import pytest
 from conftest import Builder
+from servers import Link, free_port
 
 from hoyer_search.errors import ConnectionFailed
 from hoyer_search.tracking import Tracker, check, default_uri, start_ui, stop_ui, sync
 
 
-def wait_for(condition: Any, *, seconds: float = 30.0) -> None:
+def wait_for(condition: Any, *, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -24,7 +22,7 @@ def wait_for(condition: Any, *, seconds: float = 30.0) -> None:
 
 def test_a_tracker_follows_a_sweep_to_its_end(stored: Builder, mlflow_api: Any) -> None:
     stored.pretrain()
-    tracker = Tracker(stored.folder, seconds=60.0)
+    tracker = Tracker(stored.folder, seconds=60.0, share=1.0)
     tracker.start()
     wait_for(lambda: tracker.link)
     stored.trial(0)
@@ -61,56 +59,12 @@ def test_a_damaged_folder_does_not_end_the_thread(stored: Builder) -> None:
     result = stored.folder.trial("uid0000") / "result.json"
     text = result.read_text()
     result.write_text("{")
-    tracker = Tracker(stored.folder, seconds=0.05)
+    tracker = Tracker(stored.folder, seconds=0.05, share=1.0)
     tracker.start()
     wait_for(lambda: "result.json" in tracker.problem)
     result.write_text(text)
     assert tracker.close()
     assert tracker.problem == ""
-
-
-def free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port: int = unused.getsockname()[1]
-        return port
-
-
-class Link:
-    """A way to a server that can be cut and mended, as a cable can."""
-
-    def __init__(self, target: int) -> None:
-        self.port = free_port()
-        self._target = target
-        self._sockets: list[socket.socket] = []
-        self.mend()
-
-    def mend(self) -> None:
-        listener = socket.create_server(("127.0.0.1", self.port))
-        self._sockets = [listener]
-        threading.Thread(target=self._accept, args=[listener], daemon=True).start()
-
-    def cut(self) -> None:
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._target))
-                self._sockets += [near, far]
-                for ends in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=ends, daemon=True).start()
-
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
 
 
 @pytest.fixture
@@ -135,7 +89,7 @@ def test_a_server_may_go_and_come_back(
     check(uri)
     sweep.pretrain()
     sweep.trial(0)
-    tracker = Tracker(sweep.folder, uri, seconds=0.1)
+    tracker = Tracker(sweep.folder, uri, seconds=0.1, share=1.0)
     tracker.start()
     wait_for(lambda: tracker.link)
     link.cut()

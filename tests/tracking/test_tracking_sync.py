@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from conftest import Builder, new_sweep
+from test_sweep import call
 
 from hoyer_search.tracking import default_uri, sweep_link, sync
 from hoyer_search.tracking.client import Client
@@ -343,3 +344,65 @@ def test_an_alias_moves_when_the_sweep_finds_a_smaller_network(
         if point is not None:
             version = mlflow_api.get_model_version_by_alias(MODEL, name)
             assert version.tags["point"] == point.name
+
+
+def sync_by_hand(monkeypatch: Any, capsys: Any, sweep: Builder, *arguments: object) -> Any:
+    storage = ("--storage", sweep.folder.path.parent)
+    code, out, error = call(monkeypatch, capsys, "sync", "quick-1", *storage, "--json", *arguments)
+    assert code == 0, out + error
+    return json.loads(out)
+
+
+@pytest.mark.parametrize("lost", ["nothing", "runs", "experiment", "model"])
+def test_sync_rebuilds_what_was_lost(
+    stored: Builder, mlflow_api: Any, lost: str, monkeypatch: Any, capsys: Any
+) -> None:
+    five_trials(stored)
+    stored.finish()
+    first = sync_by_hand(monkeypatch, capsys, stored)
+    assert (first["runs"], first["versions"] > 0) == (6, True)
+    before, aliases = histories(mlflow_api), mlflow_api.get_registered_model(MODEL).aliases
+    runs = all_runs(mlflow_api)
+    if lost == "runs":
+        for uid in ("", "uid0003"):
+            mlflow_api.delete_run(runs[uid].info.run_id)
+    elif lost == "experiment":
+        mlflow_api.delete_experiment(runs[""].info.experiment_id)
+    elif lost == "model":
+        mlflow_api.delete_registered_model(MODEL)
+    again = sync_by_hand(monkeypatch, capsys, stored)
+    assert again["runs"] == (2 if lost == "runs" else 0)
+    assert (again["samples"] > 0) == (lost == "runs")
+    assert histories(mlflow_api) == before
+    found = all_runs(mlflow_api)
+    parent = found.pop("").info.run_id
+    assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent}
+    model = mlflow_api.get_registered_model(MODEL)
+    assert set(model.aliases) == set(aliases)
+    versions = mlflow_api.search_model_versions(f"name = '{MODEL}'")
+    assert len({v.tags["point"] for v in versions}) == len(versions) == first["versions"]
+    assert sync_by_hand(monkeypatch, capsys, stored)["samples"] == 0
+
+
+def test_a_run_that_a_slow_server_made_twice_is_there_once(
+    stored: Builder, mlflow_api: Any
+) -> None:
+    stored.pretrain()
+    stored.trial(0)
+    sync(stored.folder, running=True)
+    run = all_runs(mlflow_api)["uid0000"]
+    mlflow_api.create_run(
+        run.info.experiment_id, start_time=run.info.start_time, tags=dict(run.data.tags)
+    )
+    stored.finish()
+    sync(stored.folder, running=False)
+    assert set(all_runs(mlflow_api)) == {"", "uid0000"}
+
+
+def test_sync_says_what_is_wrong(stored: Builder, monkeypatch: Any, capsys: Any) -> None:
+    storage = ("--storage", stored.folder.path.parent)
+    code, _, error = call(monkeypatch, capsys, "sync", "quick-2", *storage)
+    assert (code, "did you mean 'quick-1'" in error) == (2, True)
+    gone = ("--tracking-uri", "http://127.0.0.1:1")
+    code, _, error = call(monkeypatch, capsys, "sync", "quick-1", *storage, *gone)
+    assert (code, "does not answer" in error) == (2, True)
