@@ -1,7 +1,7 @@
 """The networks that shrinking is tested with, and groups of them made zero."""
 
 import copy
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import nn
@@ -31,7 +31,7 @@ def trained(name: str) -> nn.Module:
     return model
 
 
-@lru_cache(maxsize=1)  # random numbers for 138 million weights take longer than a copy
+@cache  # random numbers for 138 million weights take longer than a copy
 def _made(name: str) -> nn.Module:
     torch.manual_seed(0)
     model = build(name, {}).eval()
