@@ -72,7 +72,8 @@ def run_search(
             search = SearchRun(folder, config, study, on_event, stopping, temporary)
             search.run(data, run_trial or _run_trial(), pretrain or _pretrain())
     reason = stopping.reason() if study.num_left else None
-    stopping.meter.save()
+    if folder.finished() is None:  # else nothing ran, and no time of it is the sweep's
+        stopping.meter.save()
     folder.save_finished(
         Finished(
             trials=study.num_ended,
