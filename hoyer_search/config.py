@@ -248,7 +248,20 @@ class Resources(Section):
     gpus: NonNegative = 0.0
     """GPUs of a trial; a fraction shares one."""
     workers: int | None = Field(default=None, ge=1)
-    """Trials at once; by default as many as the machine or cluster has room for."""
+    """Trials at once; by default as many as the machine or cluster has room for at the
+    time. Given, a cluster's autoscaler may add nodes until there is room for so many."""
+    custom: dict[str, Positive] = {}
+    """Custom resources of a trial, under the names by which the nodes of a cluster offer them."""
+
+    @field_validator("custom")
+    @classmethod
+    def _own_names(cls, custom: dict[str, float]) -> dict[str, float]:
+        for name in custom:
+            if name.lower() in ("cpu", "gpu", "memory", "object_store_memory"):
+                raise ValueError(
+                    f"{name!r} is no custom resource: use resources.cpus and resources.gpus"
+                )
+        return custom
 
 
 class SweepConfig(Section):

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from hoyer_search.config import Resources
 from hoyer_search.errors import ConfigError, ConnectionFailed
 
 CONNECT_SECONDS = 3.0
+COUNT_SECONDS = 2.0
+"""How old the count of nodes may be."""
 
 # Tune prints no tables (verbose=0 alone leaves some), writes no log files a trial, checks no metric
 # (no searcher of ours names one), leaves Ctrl-C alone (it would save its own state and return as if
@@ -57,14 +60,29 @@ def check_cluster(resources: Resources, *, address: str | None) -> None:
                 f"are {num_gpus()} GPUs that torch can use; lower it, or give a cluster with "
                 "--address"
             )
+        if resources.custom:
+            raise ConfigError(
+                f"resources.custom asks for {', '.join(resources.custom)}, which only nodes of a "
+                "cluster offer: give one with --address, or leave it out"
+            )
         return
     host, colon, port = address.rpartition(":")
     if not colon or not host or not port.isdecimal() or "/" in host:
         raise ConnectionFailed(
-            f"--address takes HOST:PORT of a Ray cluster, e.g. head:6379; got {address!r}"
+            f"--address takes HOST:PORT of a Ray cluster, e.g. head:6379; got {address!r}. "
+            "Submit to a dashboard, http://HOST:PORT, by `hoyer-search submit`"
         )
+    check_reachable(host.strip("[]"), int(port), address)
+
+
+def check_reachable(host: str, port: int, address: str) -> None:
+    """Checks that something listens where a cluster should.
+
+    Raises:
+        ConnectionFailed: Nothing answers within 3 s; ``address`` is named.
+    """
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ConnectionFailed(
             f"no Ray cluster answers at {address}: {error}. Start one by `ray start --head`, or "
@@ -94,40 +112,50 @@ def cluster(address: str | None) -> Iterator[Path]:
             "RAY_USAGE_STATS_ENABLED": "0",
         }
     try:
-        with _environment(variables):
-            _read_authentication()
+        with environment(variables):
+            read_authentication()
             try:
                 _start(temporary) if address is None else _connect(address)
                 yield temporary
             finally:
                 ray.shutdown()
     finally:
-        _read_authentication()
+        read_authentication()
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def num_slots(resources: Resources) -> int:
-    """Returns how many trials run at once: as many as were asked for, or as the nodes have room.
+class Slots:
+    """How many trials run at once: as many as were asked for, or as the nodes have room for now.
 
-    Raises:
-        ConfigError: No node has room for one.
+    On a cluster whose nodes come and go, one trial more than there is room for waits, up to
+    ``resources.workers``: an autoscaler adds a node for it.
     """
-    nodes = [
-        node["Resources"]
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"]
-    ]
-    slots = sum(_room(node, resources) for node in nodes)
-    if slots == 0:
-        largest = {
-            kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")
-        }
-        raise ConfigError(
-            f"a trial must fit a node: resources.cpus is {resources.cpus:g} and resources.gpus "
-            f"{resources.gpus:g}; the most a node has are {largest['CPU']:g} CPUs and "
-            f"{largest['GPU']:g} GPUs"
-        )
-    return slots if resources.workers is None else min(slots, resources.workers)
+
+    def __init__(self, resources: Resources, *, elastic: bool) -> None:
+        """Counts for the first time; this process is connected to Ray.
+
+        Args:
+            resources: What one trial gets, and the most trials at once.
+            elastic: Whether nodes may still join.
+
+        Raises:
+            ConfigError: No node has room for a trial, and none is to be waited for.
+        """
+        self._resources, self._elastic = resources, elastic
+        self._count()
+        if self() == 0:
+            raise ConfigError(_no_room(resources))
+
+    def __call__(self) -> int:
+        """Returns how many trials run at once, counted within the last few seconds."""
+        if time.monotonic() - self._counted > COUNT_SECONDS:
+            self._count()
+        workers = self._resources.workers
+        return self._room if workers is None else min(workers, self._room + self._elastic)
+
+    def _count(self) -> None:
+        self._room = sum(_room(node, self._resources) for node in _nodes())
+        self._counted = time.monotonic()
 
 
 def num_cores() -> int:
@@ -144,11 +172,32 @@ def num_gpus() -> int:
     return torch.cuda.device_count()
 
 
+def _nodes() -> list[dict[str, float]]:
+    """Returns the resources of each node that lives."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node["Resources"] for node in nodes if node["Alive"]]
+
+
 def _room(node: Mapping[str, float], resources: Resources) -> int:
-    room = node.get("CPU", 0.0) / resources.cpus
-    if resources.gpus:
-        room = min(room, node.get("GPU", 0.0) / resources.gpus)
+    """Returns how many trials a node has room for."""
+    wanted = {"CPU": resources.cpus, "GPU": resources.gpus, **resources.custom}
+    room = min(node.get(kind, 0.0) / amount for kind, amount in wanted.items() if amount)
     return int(room + 1e-9)
+
+
+def _no_room(resources: Resources) -> str:
+    nodes = _nodes()
+    wanted = {"CPUs": ("CPU", resources.cpus), "GPUs": ("GPU", resources.gpus)}
+    wanted |= {name: (name, amount) for name, amount in resources.custom.items()}
+    asked = ", ".join(f"{amount:g} {name}" for name, (_, amount) in wanted.items())
+    most = ", ".join(
+        f"{max((node.get(kind, 0) for node in nodes), default=0):g} {name}"
+        for name, (kind, _) in wanted.items()
+    )
+    return (
+        f"a trial must fit a node: resources asks for {asked}; the most a node has are {most}. "
+        "Lower it, or set resources.workers to wait until larger nodes join"
+    )
 
 
 def _start(folder: Path) -> None:
@@ -177,14 +226,15 @@ def _connect(address: str) -> None:
         ) from error
 
 
-def _read_authentication() -> None:
+def read_authentication() -> None:
     """Makes Ray see this process's environment: it reads mode and token once, when imported."""
     _raylet.Config.initialize("")  # type: ignore[attr-defined]
     _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets environment variables while the block runs."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

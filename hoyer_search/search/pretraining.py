@@ -35,6 +35,7 @@ def pretrain_remotely(
     task = ray.remote(_run).options(
         num_cpus=config.resources.cpus,
         num_gpus=config.resources.gpus,
+        resources=config.resources.custom,
         num_returns="streaming",
         max_retries=0,
     )

@@ -53,7 +53,7 @@ class StudySearcher(Searcher):
         study: Work,
         folder: SweepFolder,
         *,
-        slots: int,
+        slots: Callable[[], int],
         stopped: Callable[[], object] = lambda: False,
     ) -> None:
         """Starts no thread yet.
@@ -61,7 +61,7 @@ class StudySearcher(Searcher):
         Args:
             study: The study; nothing else may use it before ``close``.
             folder: The sweep.
-            slots: How many trials run at once.
+            slots: Returns how many trials run at once now; a trial that has been suggested stays.
             stopped: Returns something true when no further trial may start; those that were
                 started in an earlier run still go on.
         """
@@ -79,9 +79,9 @@ class StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """Returns ``{"uid": ...}``, None when there is none yet, or FINISHED; within 0.1 s."""
         self._raise_errors()
+        if len(self._live) >= self._slots():
+            return None
         if self._asked is None:
-            if len(self._live) >= self._slots:
-                return None
             self._asked = self._thread.submit(self._study.ask, start=not self._stopped())
         try:
             spec = self._asked.result(timeout=PATIENCE_SECONDS)

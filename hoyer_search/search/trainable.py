@@ -3,9 +3,13 @@
 import gc
 import json
 import math
+import shutil
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 from typing import Any
 
 import ray
@@ -31,6 +35,9 @@ class TrialTrainable(tune.Trainable):
     An exception in a trial is recorded in its folder and the trial is tried again in place, where
     its finished stages are skipped; the third one, or divergence at once, makes it a failed trial
     with a result. So Tune sees only lost workers and nodes as errors.
+
+    A trial that is taken away before its end saves a checkpoint: when Tune stops it, and on
+    SIGTERM, by which a node that is about to go warns its processes. Its epoch ends first.
     """
 
     def setup(  # type: ignore[override] # tune.with_parameters adds what follows config
@@ -54,6 +61,8 @@ class TrialTrainable(tune.Trainable):
         self._data = ray.get(data[0])
         self._run_trial = run_trial
         self._steps: Iterator[Progress] | None = None
+        self._in_step = self._terminated = False
+        self._listen()
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -67,7 +76,17 @@ class TrialTrainable(tune.Trainable):
 
         Raises:
             TrialFenced: A newer attempt has the trial; this one leaves no trace.
+            SystemExit: The process was asked to end, and the trial is saved.
         """
+        self._in_step = True
+        report = self._next()
+        self._in_step = False
+        if self._terminated:
+            self._end()
+            sys.exit(1)
+        return report
+
+    def _next(self) -> dict[str, Any]:
         while True:
             try:
                 if self._steps is None:
@@ -94,9 +113,30 @@ class TrialTrainable(tune.Trainable):
         self._spec = results.load(TrialSpec, path)
         self._steps = None
 
+    def _listen(self) -> None:
+        """Lets a step end before SIGTERM ends the process, as Ray does at once."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        at_once = signal.getsignal(signal.SIGTERM)
+
+        def end(number: int, frame: FrameType | None) -> None:
+            self._terminated = True
+            if not self._in_step and callable(at_once):
+                self._end()
+                at_once(number, frame)
+
+        signal.signal(signal.SIGTERM, end)
+
     def _end(self) -> None:
-        """Frees what the trial held: a process that is used again would keep its GPU memory."""
+        """Leaves the trial, whose open training saves a checkpoint, and frees what it held.
+
+        A process that is used again would keep its GPU memory.
+        """
         self._steps = None
+        result = self._folder.result(self._spec.uid)
+        if result is not None and result.state == "stopped":  # early: it will not go on
+            for partial in self._folder.trial(self._spec.uid).glob("*.partial"):
+                shutil.rmtree(partial, ignore_errors=True)
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             gc.collect()

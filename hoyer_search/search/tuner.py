@@ -7,25 +7,23 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from hoyer_search import results
 from hoyer_search.config import SweepConfig
-from hoyer_search.results import Event, Finished, TrialSpec
-from hoyer_search.search.cluster import check_cluster, cluster, num_slots
+from hoyer_search.results import Event, Finished
+from hoyer_search.search.cluster import Slots, check_cluster, cluster
+from hoyer_search.search.events import Events, OnEvent
+from hoyer_search.search.interruption import Interruption
 from hoyer_search.search.pretraining import Pretrain, pretrain_remotely
 from hoyer_search.search.retraining import Retrainings
 from hoyer_search.search.scheduler import StoppingScheduler
 from hoyer_search.search.searcher import StudySearcher, Work
-from hoyer_search.search.stopping import Meter, Stopping
+from hoyer_search.search.stopping import Stopping
 from hoyer_search.search.study import Study
-from hoyer_search.search.trainable import RunTrial, TrialTrainable, from_report
+from hoyer_search.search.trainable import RunTrial, TrialTrainable
 from hoyer_search.store import SweepFolder
 
 log = logging.getLogger(__name__)
-
-OnEvent = Callable[[Event], None]
 
 MAX_LOST_WORKERS = 2
 """How often a trial goes on after its worker or node was lost, before it counts as failed."""
@@ -57,7 +55,8 @@ def run_search(
 
     Raises:
         InputError: The sweep cannot run there; nothing was started.
-        KeyboardInterrupt: Ctrl-C; Ray is down and the sweep can be resumed.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM, on which trials end their epoch and save it first. A
+            Ray of its own is down, and the sweep can be resumed.
         Exception: What pretraining or ``on_event`` raised, or Ray again and again.
     """
     config = folder.config()
@@ -69,7 +68,8 @@ def run_search(
     if _goes_on(study, stopping) or Retrainings(folder, config).num_left:
         folder.save_finished(None)
         with cluster(address) as temporary:
-            search = SearchRun(folder, config, study, on_event, stopping, temporary)
+            slots = Slots(config.resources, elastic=address is not None)
+            search = SearchRun(folder, config, study, on_event, stopping, temporary, slots)
             search.run(data, run_trial or _run_trial(), pretrain or _pretrain())
     reason = stopping.reason() if study.num_left else None
     if folder.finished() is None:  # else nothing ran, and no time of it is the sweep's
@@ -111,6 +111,7 @@ class SearchRun:
         on_event: OnEvent,
         stopping: Stopping,
         temporary: Path,
+        slots: Callable[[], int],
     ) -> None:
         self._folder = folder
         self._config = config
@@ -118,33 +119,40 @@ class SearchRun:
         self._on_event = on_event
         self._stopping = stopping
         self._temporary = temporary
+        self._slots = slots
+        self._interruption = Interruption()
         self._event_error: Exception | None = None
 
     def run(self, data: Any, run_trial: RunTrial, pretrain: Pretrain) -> None:
         """Pretrains, runs trials until the budget is spent, and then the winners' retrainings."""
-        slots = num_slots(self._config.resources)
-        reference = ray.put(data)
         try:
-            for progress in pretrain_remotely(pretrain, self._folder, self._config, reference):
-                self._stopping.meter.tick(running=0)
-                self._emit(Event(progress=progress))
-            trainable = tune.with_parameters(
-                TrialTrainable, folder=self._folder, data=[reference], run_trial=run_trial
-            )
-            while self._left(self._study):
-                self._go_on(self._study, trainable, slots)
-            retrainings = Retrainings(self._folder, self._config)
-            while self._left(retrainings):
-                self._go_on(retrainings, trainable, slots)
+            with self._interruption.listening():
+                self._run(ray.put(data), run_trial, pretrain)
         finally:
             self._stopping.meter.tick(running=0)
             self._stopping.meter.save()
 
-    def _go_on(self, work: Work, trainable: type[tune.Trainable], slots: int) -> None:
+    def _run(self, data: ray.ObjectRef[Any], run_trial: RunTrial, pretrain: Pretrain) -> None:
+        for progress in pretrain_remotely(pretrain, self._folder, self._config, data):
+            self._stopping.meter.tick(running=0)
+            self._emit(Event(progress=progress))
+            self._interruption.check()
+        trainable = tune.with_parameters(
+            TrialTrainable, folder=self._folder, data=[data], run_trial=run_trial
+        )
+        self._run_all(self._study, trainable)
+        self._run_all(Retrainings(self._folder, self._config), trainable)
+
+    def _run_all(self, work: Work, trainable: type[tune.Trainable]) -> None:
+        while self._left(work):
+            self._interruption.check()
+            self._go_on(work, trainable)
+
+    def _go_on(self, work: Work, trainable: type[tune.Trainable]) -> None:
         """Runs Tune once; it may end before the work does, but not without a trial's end."""
         ended = work.num_ended
         try:
-            self._fit(work, trainable, slots)
+            self._fit(work, trainable)
         except Exception as error:
             if self._event_error is not None:
                 raise self._event_error from None
@@ -156,7 +164,8 @@ class SearchRun:
             log.warning("Ray Tune stopped and is started again: %s", cause)
         else:
             work.recover()
-            if work.num_ended == ended and self._left(work):
+            stopped = self._interruption.requested
+            if work.num_ended == ended and self._left(work) and not stopped:
                 raise RuntimeError("Ray Tune ended without running a trial")
 
     def _left(self, work: Work) -> bool:
@@ -179,15 +188,20 @@ class SearchRun:
             self._event_error = error  # Tune would hide it among its own
             raise
 
-    def _fit(self, work: Work, trainable: type[tune.Trainable], slots: int) -> None:
+    def _fit(self, work: Work, trainable: type[tune.Trainable]) -> None:
         """Runs Tune once, over what is left of the work, which is idle afterwards."""
         resources = self._config.resources
         searcher = StudySearcher(
-            work, self._folder, slots=slots, stopped=lambda: not self._may_start(work)
+            work,
+            self._folder,
+            slots=lambda: 0 if self._interruption.requested else self._slots(),
+            stopped=lambda: not self._may_start(work),
         )
         try:
             tune.Tuner(
-                tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+                tune.with_resources(
+                    trainable, {"cpu": resources.cpus, "gpu": resources.gpus, **resources.custom}
+                ),
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
                     scheduler=self._scheduler(),
@@ -195,15 +209,19 @@ class SearchRun:
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
+                    stop=self._interruption,
                     storage_path=str(self._temporary / "tune"),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
-                    callbacks=[_Events(self._folder, self._emit, self._stopping.meter)],
+                    callbacks=[self._events()],
                     verbose=0,
                 ),
             ).fit()
         finally:
             searcher.close()
+
+    def _events(self) -> Events:
+        return Events(self._folder, self._emit, self._stopping.meter, self._interruption)
 
     def _scheduler(self) -> TrialScheduler:
         """Returns early stopping as far as the sweep has it, and knows its finished trials."""
@@ -211,61 +229,3 @@ class SearchRun:
         if dense is None or not self._config.stops_early:
             return FIFOScheduler()  # type: ignore[no-untyped-call]
         return StoppingScheduler(self._folder, self._config, dense)
-
-
-class _Events(tune.Callback):
-    """Turns what Tune says of its trials into events, and counts their time."""
-
-    def __init__(self, folder: SweepFolder, on_event: OnEvent, meter: Meter) -> None:
-        self._folder = folder
-        self._on_event = on_event
-        self._meter = meter
-        self._specs: dict[str, TrialSpec] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Returns nothing: Tune pickles a copy of itself at the start, which is never read."""
-        return {}
-
-    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Counts the time of the trials that run; Tune takes a step about every 0.1 s."""
-        self._meter.tick(running=sum(trial.status == Trial.RUNNING for trial in trials))
-
-    def on_trial_start(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
-        """Announces a trial, once: Tune starts it anew when its worker was lost."""
-        self._spec(trial)
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
-        """Passes a step on."""
-        progress = from_report(result)
-        if progress is not None:
-            self._on_event(Event(spec=self._spec(trial), progress=progress))
-
-    def on_trial_complete(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
-        """Passes a trial's result on."""
-        self._end(trial)
-
-    def on_trial_error(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
-        """Passes the result on of a trial whose worker was lost too often."""
-        self._end(trial)
-
-    def _end(self, trial: Trial) -> None:
-        spec = self._spec(trial)
-        result = self._folder.result(spec.uid)
-        if result is not None:
-            self._on_event(Event(spec=spec, result=result))
-
-    def _spec(self, trial: Trial) -> TrialSpec:
-        uid = trial.config["uid"]
-        if uid not in self._specs:
-            spec = results.load(TrialSpec, self._folder.trial(uid) / "spec.json")
-            self._specs[uid] = spec
-            self._on_event(Event(spec=spec))
-        return self._specs[uid]

@@ -111,7 +111,8 @@ def train(
 
     Order of the examples and all randomness of an epoch depend on the seed and the epoch alone,
     so a resumed training gives the bytes of an uninterrupted one. A checkpoint is saved when the
-    next epoch is asked for: what was seen of an epoch is safe before it can be skipped.
+    next epoch is asked for: what was seen of an epoch is safe before it can be skipped. One is
+    saved too when the training is left half-way (``close`` of the generator).
 
     Args:
         model: The network, on its device.
@@ -162,16 +163,22 @@ def train(
         state.epoch = epoch + 1
         curve = look(state.epoch)
         state.wall_seconds += time.perf_counter() - start
-        yield Epoch(
-            epoch=state.epoch,
-            loss=loss,
-            penalty=penalty_value,
-            val_accuracy=accuracy,
-            best_accuracy=max(accuracy, state.best_accuracy),
-            wall_seconds=state.wall_seconds,
-            curve=curve,
-        )
-        checkpoints.save_if_due(state, last=state.epoch == settings.epochs)
+        last = state.epoch == settings.epochs
+        try:
+            yield Epoch(
+                epoch=state.epoch,
+                loss=loss,
+                penalty=penalty_value,
+                val_accuracy=accuracy,
+                best_accuracy=max(accuracy, state.best_accuracy),
+                wall_seconds=state.wall_seconds,
+                curve=curve,
+            )
+        except GeneratorExit:
+            if not last:
+                checkpoints.save(state)
+            raise
+        checkpoints.save_if_due(state, last=last)
     if keep_best:
         state.restore_best()
 

@@ -47,7 +47,7 @@ def suggested(searcher: StudySearcher, trial_id: str) -> dict | str:
 
 def test_a_study_that_takes_its_time_never_holds_the_event_loop(sweep, gate):
     folder, study = sweep
-    searcher = StudySearcher(study, folder, slots=1)
+    searcher = StudySearcher(study, folder, slots=lambda: 1)
     assert PATIENCE_SECONDS < 0.1
     for number in range(6):
         gate.clear()
@@ -68,7 +68,7 @@ def test_a_study_that_takes_its_time_never_holds_the_event_loop(sweep, gate):
 def test_a_model_that_thinks_leaves_the_event_loop_its_time(sweep):
     """Most calls are short even while a Gaussian process computes in the thread beside."""
     folder, study = sweep
-    searcher = StudySearcher(study, folder, slots=1)
+    searcher = StudySearcher(study, folder, slots=lambda: 1)
     seconds = []
     for number in range(5):
         answer = None
@@ -86,7 +86,7 @@ def test_a_model_that_thinks_leaves_the_event_loop_its_time(sweep):
 
 def test_nothing_is_asked_for_while_all_slots_are_taken(sweep):
     folder, study = sweep
-    searcher = StudySearcher(study, folder, slots=2)
+    searcher = StudySearcher(study, folder, slots=lambda: 2)
     suggested(searcher, "a")
     suggested(searcher, "b")
     assert searcher.suggest("c") is None
@@ -98,7 +98,7 @@ def test_a_stopped_sweep_starts_no_trial_and_ends_those_that_were_started(sweep)
     folder, study = sweep
     started = study.ask()
     study.recover()
-    searcher = StudySearcher(study, folder, slots=2, stopped=lambda: "hours")
+    searcher = StudySearcher(study, folder, slots=lambda: 2, stopped=lambda: "hours")
     assert suggested(searcher, "a") == {"uid": started.uid}
     assert suggested(searcher, "b") == Searcher.FINISHED
     searcher.close()
@@ -107,7 +107,7 @@ def test_a_stopped_sweep_starts_no_trial_and_ends_those_that_were_started(sweep)
 
 def test_a_trial_whose_worker_was_lost_is_recorded_as_failed(sweep):
     folder, study = sweep
-    searcher = StudySearcher(study, folder, slots=1)
+    searcher = StudySearcher(study, folder, slots=lambda: 1)
     uid = suggested(searcher, "a")["uid"]
     searcher.on_trial_complete("a", error=True)
     searcher.close()
@@ -118,7 +118,7 @@ def test_a_trial_whose_worker_was_lost_is_recorded_as_failed(sweep):
 
 def test_a_trial_that_was_only_taken_away_stays_open(sweep):
     folder, study = sweep
-    searcher = StudySearcher(study, folder, slots=1)
+    searcher = StudySearcher(study, folder, slots=lambda: 1)
     uid = suggested(searcher, "a")["uid"]
     searcher.on_trial_complete("a")
     searcher.close()
@@ -128,7 +128,7 @@ def test_a_trial_that_was_only_taken_away_stays_open(sweep):
 
 def test_errors_of_the_study_reach_tune(sweep):
     folder, study = sweep
-    searcher = StudySearcher(study, folder, slots=1)
+    searcher = StudySearcher(study, folder, slots=lambda: 1)
     folder.path.joinpath("study.journal").unlink()
     folder.path.joinpath("trials").rename(folder.path / "gone")
     folder.path.joinpath("trials").touch()
