@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from hoyer_search.models import load_artifact as load_artifact
     from hoyer_search.reading import Sweep as Sweep
     from hoyer_search.reading import SweepPoint as SweepPoint
+    from hoyer_search.service import Job as Job
+    from hoyer_search.service import open_job as open_job
+    from hoyer_search.service import submit as submit
     from hoyer_search.sweep import resume as resume
     from hoyer_search.sweep import run as run
 
@@ -23,16 +26,19 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "HoyerSearchError": "hoyer_search.errors",
+    "Job": "hoyer_search.service",
     "Sweep": "hoyer_search.reading",
     "SweepPoint": "hoyer_search.reading",
     "compare": "hoyer_search.comparison",
     "count_macs": "hoyer_search.compression.measure",
     "load_artifact": "hoyer_search.models",
     "load_model": "hoyer_search.client",
+    "open_job": "hoyer_search.service",
     "open_sweep": "hoyer_search.client",
     "resume": "hoyer_search.sweep",
     "run": "hoyer_search.sweep",
     "shrink": "hoyer_search.compression.api",
+    "submit": "hoyer_search.service",
 }
 
 

@@ -57,11 +57,7 @@ def run(
         InputError: Something given is wrong; nothing was started.
         KeyboardInterrupt: Ctrl-C; ``resume`` goes on.
     """
-    config = (
-        space
-        if isinstance(space, SweepConfig) and not overrides
-        else spaces.load(_as_space(space), overrides=overrides)
-    )
+    config = load_space(space, overrides)
     name = name or default_name(config)
     root = Path(storage).absolute()
     check_new(root, name)
@@ -145,10 +141,20 @@ def default_name(config: SweepConfig) -> str:
     return f"{config.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _as_space(space: str | os.PathLike[str] | SweepConfig) -> str | Path:
-    if isinstance(space, SweepConfig):
+def load_space(
+    space: str | os.PathLike[str] | SweepConfig, overrides: Mapping[str, Any] | None
+) -> SweepConfig:
+    """Returns the configuration that a space's name, file or configuration stands for.
+
+    Raises:
+        ConfigError: The space is unknown or breaks a rule.
+        TypeError: A configuration is given together with overrides.
+    """
+    if not isinstance(space, SweepConfig):
+        return spaces.load(space if isinstance(space, str) else Path(space), overrides=overrides)
+    if overrides:
         raise TypeError("overrides go with a space's name or file, not with a SweepConfig")
-    return space if isinstance(space, str) else Path(space)
+    return space
 
 
 def _earlier(config: SweepConfig, storage: Path) -> Earlier | None:

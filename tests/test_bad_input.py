@@ -50,6 +50,8 @@ def run(toy_file, tmp_path, monkeypatch, capsys):
         ("search.decay.low=.nan", "finite number"),
         ("resources.cpus=4096", "a trial must fit the machine"),
         ("resources.gpus=1", "GPU"),
+        ("resources.custom={GPU: 1}", "'GPU' is no custom resource"),
+        ("resources.custom={fast_disk: 1}", "which only nodes of a cluster offer"),
         ("model.factory=toys:no_layers", "its layers are: Flatten, ReLU"),
         ("model.factory=toys:missing", "unknown callable 'missing'"),
         ("model.factory=lenet_5", "raised RuntimeError on the first example"),

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from processes import descendants, wait_for_end
 
+from hoyer_search.cli import cli
+
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
@@ -164,3 +166,10 @@ def test_every_network_by_name_is_listed():
     families = ("vgg", "resnet", "mobilenet_v3")
     assert all(f"`{alias}`" in named for alias in MODELS if not alias.startswith(families))
     assert all(f"`{family}" in named for family in families)
+
+
+def test_the_commands_for_a_cluster_exist():
+    listed = commands(block("sh", "hoyer-search submit"))
+    assert {c[1] for c in listed} == {"submit", "list", "status", "logs", "stop", "resume", "wait"}
+    for _, name, *arguments in listed:
+        cli.commands[name].make_context(name, arguments)

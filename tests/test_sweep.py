@@ -246,3 +246,24 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_resume(slow_space, tmp_path):
     assert f"hoyer-search resume stopped --storage {storage}" in out
     assert "Traceback" not in out
     assert hs.open_sweep("stopped", storage=storage).state == "interrupted"
+
+
+def test_sigterm_lets_trials_save_where_they_stand(toy_space, tmp_path):
+    # No checkpoint is due before an hour.
+    space, storage = tmp_path / "long.yaml", tmp_path / "runs"
+    text = toy_space.read_text().replace("regularize: {epochs: 4", "regularize: {epochs: 400")
+    space.write_text(text.replace("checkpoint_minutes: 1.0e-9", "checkpoint_minutes: 60.0"))
+    driver = start_driver("run", str(space), "--name", "ended", storage=storage)
+    wait_for(lambda: list(storage.glob("ended/trials/*/metrics.jsonl")), driver, seconds=300)
+    driver.terminate()
+    out, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 130, out
+    assert "hoyer-search resume ended" in out
+    saved = {}
+    for trial in (storage / "ended" / "trials").iterdir():
+        lines = (trial / "metrics.jsonl").read_text().splitlines() if list(trial.glob("*l")) else []
+        manifests = sorted(trial.glob("*.partial/epoch-*/manifest.json"))
+        if lines:
+            saved[trial.name] = [json.loads(m.read_text())["epoch"] for m in manifests[-1:]]
+            assert saved[trial.name] == [json.loads(lines[-1])["epoch"]]
+    assert saved

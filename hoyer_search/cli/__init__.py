@@ -6,7 +6,7 @@ import sys
 import click
 
 from hoyer_search import __version__
-from hoyer_search.cli import environment, networks, planning, reports, sweeps
+from hoyer_search.cli import environment, jobs, networks, planning, reports, service, sweeps
 from hoyer_search.cli.terminal import err, say
 from hoyer_search.errors import HoyerSearchError, InputError
 
@@ -26,6 +26,7 @@ def cli() -> None:
     hoyer-search evaluate best/             the pulled network, measured again
     hoyer-search export best/ --format onnx -o best.onnx
     hoyer-search compress resnet50 --weights mine.pth --threshold 1e-4 -o small/
+    hoyer-search submit SPACE --address http://head:8265 --storage /shared/runs
     """
 
 
@@ -42,6 +43,13 @@ for _command in (
     networks.compress,
     sweeps.ui,
     environment.doctor,
+    jobs.submit,
+    service.list_sweeps,
+    service.status,
+    service.logs,
+    service.stop,
+    service.wait,
+    jobs.drive,
     planning.list_spaces,
     planning.plan,
     planning.simulate,

@@ -4,12 +4,15 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from hoyer_search import spaces
+from hoyer_search.cli.jobs import job_arguments, print_submitted
 from hoyer_search.cli.options import (
     address_option,
+    job_options,
     json_option,
     set_option,
     storage_option,
@@ -20,6 +23,7 @@ from hoyer_search.cli.terminal import err, out, print_json, say
 from hoyer_search.display import Display
 from hoyer_search.front import Front
 from hoyer_search.reading import Sweep
+from hoyer_search.service import Job
 from hoyer_search.store import SweepFolder
 
 
@@ -57,7 +61,12 @@ def run(
 @click.argument("sweep_name", metavar="SWEEP")
 @storage_option
 @tracking_option
-@address_option
+@click.option(
+    "--address",
+    help="Ray cluster as HOST:PORT, or as http://HEAD:8265 to submit to.  "
+    "[default: Ray inside this process]",
+)
+@job_options
 @set_option
 def resume(
     sweep_name: str,
@@ -65,19 +74,31 @@ def resume(
     tracking_uri: str | None,
     address: str | None,
     settings: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Go on with a sweep: one that was interrupted, or one that is given more budget.
 
+    With an http address it goes on there as a job, as `submit` starts one.
     Of its configuration budget.*, resources.* and confirm may change; they stay changed.
 
     \b
     hoyer-search resume quickstart-20261122-101500
     hoyer-search resume quickstart-20261122-101500 --set budget.trials=40
     hoyer-search resume quickstart-20261122-101500 --set confirm=3
+    hoyer-search resume SWEEP --address http://head:8265 --storage /shared/runs --working-dir .
     """
     from hoyer_search import sweep
 
     overrides = dict(map(spaces.parse_override, settings))
+    if address is not None and address.startswith(("http://", "https://")):
+        job = Job(sweep_name, storage, address)
+        job.resume(tracking_uri=tracking_uri, overrides=overrides, **job_arguments(options))
+        print_submitted(sweep_name, address, storage)
+        return
+    if options["working_dir"] or options["runtime_env"] or options["insecure"]:
+        raise click.UsageError(
+            "--working-dir, --runtime-env and --insecure are of a job: give --address http://HEAD:8265"
+        )
     folder = SweepFolder.open(storage, sweep_name)
     trials = sweep.changed_config(folder, overrides).budget.trials
     search = partial(

@@ -54,8 +54,17 @@ def load(settings: DataSettings, *, seed: int, protocol: str = "honest") -> Spli
     )
 
 
+def resolve_source(source: str) -> Callable[..., Any]:
+    """Returns a data function by its alias or import path.
+
+    Raises:
+        PluginError: It cannot be found.
+    """
+    return plugins.resolve(source, kind="data source", builtin=DATASETS)
+
+
 def _call(source: str, arguments: Mapping[str, Any]) -> Data:
-    function = plugins.resolve(source, kind="data source", builtin=DATASETS)
+    function = resolve_source(source)
     try:
         returned = function(**arguments)
     except HoyerSearchError:

@@ -154,7 +154,7 @@ class Slots:
         return self._room if workers is None else min(workers, self._room + self._elastic)
 
     def _count(self) -> None:
-        self._room = sum(_room(node, self._resources) for node in _nodes())
+        self._room = sum(room(node, self._resources) for node in _nodes())
         self._counted = time.monotonic()
 
 
@@ -178,7 +178,7 @@ def _nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in nodes if node["Alive"]]
 
 
-def _room(node: Mapping[str, float], resources: Resources) -> int:
+def room(node: Mapping[str, float], resources: Resources) -> int:
     """Returns how many trials a node has room for."""
     wanted = {"CPU": resources.cpus, "GPU": resources.gpus, **resources.custom}
     room = min(node.get(kind, 0.0) / amount for kind, amount in wanted.items() if amount)

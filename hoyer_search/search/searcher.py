@@ -55,6 +55,7 @@ class StudySearcher(Searcher):
         *,
         slots: Callable[[], int],
         stopped: Callable[[], object] = lambda: False,
+        halted: Callable[[], bool] = lambda: False,
     ) -> None:
         """Starts no thread yet.
 
@@ -64,12 +65,14 @@ class StudySearcher(Searcher):
             slots: Returns how many trials run at once now; a trial that has been suggested stays.
             stopped: Returns something true when no further trial may start; those that were
                 started in an earlier run still go on.
+            halted: Returns whether none may go on either.
         """
         super().__init__()
         self._study = study
         self._folder = folder
         self._slots = slots
         self._stopped = stopped
+        self._halted = halted
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="study")
         self._asked: Future[TrialSpec | None] | None = None
         self._told: list[Future[None]] = []
@@ -79,6 +82,8 @@ class StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """Returns ``{"uid": ...}``, None when there is none yet, or FINISHED; within 0.1 s."""
         self._raise_errors()
+        if self._halted():
+            return str(Searcher.FINISHED)
         if len(self._live) >= self._slots():
             return None
         if self._asked is None:

@@ -62,8 +62,8 @@ class TrialTrainable(tune.Trainable):
         self._run_trial = run_trial
         self._steps: Iterator[Progress] | None = None
         self._in_step = self._terminated = False
-        self._listen()
         self._begin(config)
+        self._listen()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Gets ready for the next trial; returns True, which tells Tune that it worked."""

@@ -194,8 +194,9 @@ class SearchRun:
         searcher = StudySearcher(
             work,
             self._folder,
-            slots=lambda: 0 if self._interruption.requested else self._slots(),
+            slots=self._slots,
             stopped=lambda: not self._may_start(work),
+            halted=lambda: self._interruption.requested,
         )
         try:
             tune.Tuner(

@@ -1,6 +1,7 @@
 """Checks of model and data together, before anything is started."""
 
 import torch
+from torch import nn
 
 from hoyer_search import models
 from hoyer_search.compression.layers import by_pattern, matching, prunable_layers
@@ -19,17 +20,7 @@ def load_checked(config: SweepConfig) -> Splits:
         InputError: The model or the data cannot be built or do not fit each other, layer names
             are unknown, given weights do not fit, or GPUs are asked for where none is.
     """
-    model = models.build(config.model.factory, config.model.arguments)
-    layers = prunable_layers(model)
-    _check_layer_weights(config, list(layers))
-    for pattern in config.pruning.exclude:
-        if not matching([pattern], layers):
-            raise ConfigError("pruning.exclude: " + unknown_name("prunable layer", pattern, layers))
-    if len(matching(config.pruning.exclude, layers)) == len(layers):
-        raise ConfigError(
-            f"pruning.exclude must leave a layer to prune, got {config.pruning.exclude}, which are "
-            f"all of {', '.join(layers)}"
-        )
+    model = check_model(config)
     if config.model.weights is not None:
         apply_weights(model, models.load_trained(config.model.factory, config.model.weights))
     data = load(config.data, seed=config.seed, protocol=config.protocol)
@@ -59,6 +50,26 @@ def load_checked(config: SweepConfig) -> Splits:
             f"are only {count(data.train)} training examples"
         )
     return data
+
+
+def check_model(config: SweepConfig) -> nn.Module:
+    """Returns a sweep's untrained network, which has all the layers that the configuration names.
+
+    Raises:
+        InputError: It cannot be built, or layer names are unknown.
+    """
+    model = models.build(config.model.factory, config.model.arguments)
+    layers = prunable_layers(model)
+    _check_layer_weights(config, list(layers))
+    for pattern in config.pruning.exclude:
+        if not matching([pattern], layers):
+            raise ConfigError("pruning.exclude: " + unknown_name("prunable layer", pattern, layers))
+    if len(matching(config.pruning.exclude, layers)) == len(layers):
+        raise ConfigError(
+            f"pruning.exclude must leave a layer to prune, got {config.pruning.exclude}, which are "
+            f"all of {', '.join(layers)}"
+        )
+    return model
 
 
 def _check_layer_weights(config: SweepConfig, layers: list[str]) -> None:

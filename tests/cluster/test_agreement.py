@@ -38,6 +38,13 @@ def parse(group, words):
         command.make_context(name, rest, parent=context)
 
 
+@pytest.fixture(autouse=True)
+def address(monkeypatch):
+    monkeypatch.setenv(
+        "RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265"
+    )  # as the README exports it
+
+
 @pytest.mark.parametrize("words", commands("hoyer-search"), ids=" ".join)
 def test_commands_of_ours_exist(words):
     parse(cli, words)
@@ -58,7 +65,7 @@ def test_commands_of_ray_exist():
 
     found = commands("ray")
     assert {words[1] for words in found} == {
-        "start", "stop", "up", "down", "exec", "dashboard", "rsync-down", "job",
+        "start", "stop", "up", "down", "exec", "dashboard", "rsync-down",
     }  # fmt: skip
     for words in found:
         parse(ray, words)

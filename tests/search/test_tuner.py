@@ -206,7 +206,7 @@ def test_on_a_cluster_that_runs_already(toy_config, make_sweep):
                 raise LookupError("the listener broke")
 
         study, stopping = Study.open(folder, config), Stopping.of(folder, config, [])
-        run = SearchRun(folder, config, study, refuse, stopping, temporary)
+        run = SearchRun(folder, config, study, refuse, stopping, temporary, lambda: 1)
         with pytest.raises(LookupError, match="the listener broke"):
             run.run(None, toy.run_trial, toy.pretrain)
         assert len(folder.results()) < 3

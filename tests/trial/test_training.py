@@ -26,7 +26,7 @@ def batches():
     return train, make_batches(to_source(data.test, name="test"), CPU, cpus=1)
 
 
-def fit(batches, folder, model=None, *, stop_after=None, **changes):
+def fit(batches, folder, model=None, *, stop_after=None, every_minutes=1e-9, **changes):
     torch.manual_seed(3)
     model = toys.cnn() if model is None else model
     options = {"epochs": 3, "lr": 1e-2, "batch_size": 50} | changes.pop("settings", {})
@@ -37,7 +37,7 @@ def fit(batches, folder, model=None, *, stop_after=None, **changes):
         val_data=batches[1],
         topk=1,
         seed=5,
-        checkpoints=Checkpoints(folder, every_minutes=1e-9),
+        checkpoints=Checkpoints(folder, every_minutes=every_minutes),
         **changes,
     )
     seen = []
@@ -73,6 +73,14 @@ def test_a_resumed_training_gives_the_bytes_of_an_uninterrupted_one(batches, tmp
     resumed, rest = fit(batches, tmp_path / "part", **options)
     assert [e.epoch for e in rest] in ([2, 3], [3])
     assert rest[-1].val_accuracy == epochs[-1].val_accuracy
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_a_training_that_is_left_saves_where_it_stands(batches, tmp_path):
+    whole, _ = fit(batches, tmp_path / "whole")
+    fit(batches, tmp_path / "left", stop_after=2, every_minutes=60)
+    resumed, rest = fit(batches, tmp_path / "left", every_minutes=60)
+    assert [e.epoch for e in rest] == [3]
     assert torch.equal(weights(whole), weights(resumed))
 
 
