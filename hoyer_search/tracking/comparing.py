@@ -46,10 +46,10 @@ def comparison_figure(comparison: Comparison) -> figures.Figure:
     fronts, published = comparison.fronts.values(), comparison.published
     largest = max(
         2.0,
-        *(front.compression(point) for front in fronts for point in front.points),
+        *(front.compression(p) for front in fronts for p in series.in_view(front.points, front)),
         *(row.compression for row in published),
     )
-    others = [point.val_accuracy for front in fronts for point in front.points]
+    others = [point.val_accuracy for front in fronts for point in front.points[:1]]
     others += [comparison.accuracy(row) for row in published]
     layout = figures.front_layout(comparison.reference, largest, others=others)
     return {"data": data, "layout": layout}

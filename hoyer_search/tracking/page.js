@@ -94,7 +94,8 @@ function describe() {
 function facts(one) {
   const dense = network.dense;
   const name = network.labels[chosen] ?? `Trial ${one.trial}`;
-  const fewer = (count, all) => `${whole(count)} of ${whole(all)} (${times(all / count)} fewer)`;
+  const fewer = (count, all) =>
+    `${whole(count)} of ${whole(all)}${count ? ` (${times(all / count)} fewer)` : ""}`;
   const rows = make("dl", { class: "facts" });
   const add = (term, value, wide = false) => rows.append(
     make("dt", {}, term), make("dd", wide ? { class: "wide" } : {}, value));

@@ -8,7 +8,7 @@ from hoyer_search.errors import InputError
 from hoyer_search.front import Front
 from hoyer_search.importance import importances
 from hoyer_search.results import Point
-from hoyer_search.tracking import figures, names
+from hoyer_search.tracking import figures, names, series
 from hoyer_search.tracking.parallel import parallel_figure
 from hoyer_search.tracking.picture import canvas, front_png, to_png
 from hoyer_search.tracking.series import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
@@ -31,14 +31,15 @@ def pictures(sweep: Snapshot) -> Iterator[tuple[str, bytes]]:
     front, ended, config = sweep.front, sweep.results, sweep.config
     if front is None or not front.points:
         raise InputError(f"sweep {sweep.folder.name} has no finished trial yet")
-    points = [point for result in ended for point in result.points]
+    points = series.in_view((point for result in ended for point in result.points), front)
     times = spans(sweep.folder, ended)
     yield "front", front_png(ended, front, title=config.description or sweep.folder.name)
     yield "progress", _progress(figures.progress_figure(ended, front, times))
     found = importances(ended, front, config)
     if found:
         yield "importance", _importance(found)
-    yield "parallel", _parallel(parallel_figure(points, front, config))
+    if points:
+        yield "parallel", _parallel(parallel_figure(points, front, config))
     if times:
         yield "timeline", _timeline(figures.timeline_figure(ended, front, times))
     for name, point in front.operating_points.items():

@@ -11,7 +11,7 @@ from hoyer_search.errors import StorageError
 from hoyer_search.front import Front
 from hoyer_search.importance import importances
 from hoyer_search.store import SweepFolder
-from hoyer_search.tracking import figures, panel, tables
+from hoyer_search.tracking import figures, panel, series, tables
 from hoyer_search.tracking.cursor import Cursor
 from hoyer_search.tracking.page import page
 from hoyer_search.tracking.parallel import parallel_figure
@@ -133,8 +133,9 @@ def _figures(sweep: Snapshot, front: Front) -> dict[str, figures.Figure]:
         "front": figures.front_figure(ended, front, points),
         "progress": figures.progress_figure(ended, front, times),
     }
-    if len(points) > 1:
-        drawn["parallel"] = parallel_figure(points, front, sweep.config)
+    shown = series.in_view(points, front)
+    if len(shown) > 1:
+        drawn["parallel"] = parallel_figure(shown, front, sweep.config)
     if times:
         drawn["timeline"] = figures.timeline_figure(ended, front, times)
     return drawn
@@ -170,7 +171,9 @@ def _drawn(sweep: Snapshot, front: Front, drawn: Mapping[str, figures.Figure]) -
     yield tables.importance(importances(sweep.results, front, sweep.config), sweep.config)
     if "parallel" in drawn:
         yield "<h2>Parameters and outcomes</h2>"
-        yield '<p class="soft">A line a finetuned network. Drag along an axis to select.</p>'
+        low, _ = series.accuracy_range(front)
+        yield f'<p class="soft">A line a finetuned network of {low:.1%} or more. Drag along an '
+        yield "axis to select.</p>"
         yield '<div id="parallel" class="figure"></div>'
     if "timeline" in drawn:
         yield "<h2>Timeline</h2>"

@@ -6,7 +6,7 @@ from itertools import compress
 
 from hoyer_search import pareto
 from hoyer_search.front import Front
-from hoyer_search.results import Sparsity, TrialResult, Value
+from hoyer_search.results import Point, Sparsity, TrialResult, Value
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 VERMILLION, SKY, GREEN, GREY = "#d55e00", "#56b4e9", "#009e73", "#8c8c8c"
@@ -79,17 +79,29 @@ def labels(front: Front) -> dict[str, str]:
 
 
 def accuracy_range(front: Front, others: Iterable[float] = ()) -> tuple[float, float]:
-    """Returns the accuracies worth showing: floors, front, dense and others, with some room."""
+    """Returns the accuracies worth showing: floors, dense, others, and the front near to them.
+
+    A network that has collapsed may be on the front; it would press all others together.
+    """
     shown = [front.dense.val_accuracy, *front.floors.values(), *others]
-    shown += [point.val_accuracy for point in front.points]
+    shown += [point.val_accuracy for point in front.points[:1]]
+    room = max(max(shown) - min(shown), 0.01)
+    near = min(shown) - 0.5 * room
+    shown += [p.val_accuracy for p in front.points if p.val_accuracy >= near]
     low, high = min(shown), max(shown)
-    room = max(high - low, 0.01)
     return max(low - 0.25 * room, 0.0), min(high + 0.2 * room, 1.0 + 0.05 * room)
 
 
+def in_view(points: Iterable[Point], front: Front) -> list[Point]:
+    """Returns the points whose accuracy is worth showing."""
+    low, _ = accuracy_range(front)
+    return [point for point in points if point.val_accuracy >= low]
+
+
 def largest_compression(results: Sequence[TrialResult], front: Front) -> float:
-    """Returns the largest compression of a finetuned network, at least 2."""
-    return max([2.0, *(front.compression(p) for r in results for p in r.points)])
+    """Returns the largest compression of a finetuned network worth showing, at least 2."""
+    shown = in_view((point for result in results for point in result.points), front)
+    return max([2.0, *(front.compression(point) for point in shown)])
 
 
 def hypervolumes(results: Sequence[TrialResult], front: Front) -> list[float]:

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +193,21 @@ def test_the_timeline_has_every_trial_once(sweep: Builder, tmp_path: Path) -> No
     bars = figures_of(page_of(sweep, tmp_path))["timeline"]["data"]
     assert sum(len(bar["x"]) for bar in bars) == 4
     assert {"on the front", "failed"} <= {bar["name"] for bar in bars}
+
+
+def test_a_collapsed_network_on_the_front_does_not_press_the_others_together(
+    sweep: Builder, tmp_path: Path
+) -> None:
+    sweep.pretrain()
+    result = sweep.trial(0)
+    points = [*result.points[:2], replace(result.points[2], val_accuracy=0.11, nonzeros=0)]
+    path = sweep.folder.trial(result.uid) / "result.json"
+    results.save(path, replace(result, points=points))
+    front = sweep.folder.front()
+    assert front is not None
+    assert points[2] in front.points
+    figures = figures_of(page_of(sweep, tmp_path))
+    layout: Any = figures["front"]["layout"]
+    assert layout["yaxis"]["range"][0] > 0.9
+    assert 10 ** layout["xaxis"]["range"][1] < 1000
+    assert len(figures["parallel"]["data"][0]["line"]["color"]) == 2
