@@ -30,7 +30,7 @@ test: $(STAMP) ## all tests that need no GPU and no browser, with coverage
 	$(BIN)/coverage report --skip-covered --skip-empty
 
 browser: $(STAMP) ## tests in a headless Chromium (Debian: chromium, chromium-driver)
-	$(PYTEST) -m browser
+	$(PYTEST) -m browser tests/tracking
 
 lint: $(STAMP) ## format and lint
 	$(BIN)/ruff format --check .

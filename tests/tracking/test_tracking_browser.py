@@ -1,18 +1,28 @@
-"""What a reader sees: MLflow's page and the report in a real browser."""
+"""What a reader sees, in a real browser: MLflow's pages of a real sweep, and the report."""
 
+import os
+import re
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import toys
 from conftest import Builder
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from hoyer_search.tracking import default_uri, start_ui, sync, write_report
+from hoyer_search.store import SweepFolder
+from hoyer_search.tracking import default_uri, start_ui, write_report
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 FLAGS = [
     "--headless",
@@ -25,18 +35,66 @@ FLAGS = [
     "--disable-sync",
     "--window-size=1900,1600",
 ]
+POINTS = ".scatterlayer .points path.point"
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     driver = shutil.which("chromedriver")
     assert driver, "install Chromium and its driver, e.g. apt-get install chromium chromium-driver"
     options = webdriver.ChromeOptions()
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"]:
+    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "SEVERE"})
     with webdriver.Chrome(options=options, service=Service(driver)) as chrome:
         yield chrome
+
+
+@dataclass
+class Served:
+    """A real sweep, and MLflow's pages of it."""
+
+    folder: SweepFolder
+    printed: str
+    port: int
+    api: Any
+
+    def at(self, address: str) -> str:
+        """The address under the port of the test."""
+        return address.replace(":5000/", f":{self.port}/")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A sweep of three trials, run by the command line, and its pages."""
+    from mlflow import MlflowClient
+
+    place = tmp_path_factory.mktemp("real")
+    (place / "toy.yaml").write_text(toys.SPACE)
+    tests = str(Path(toys.__file__).parent)
+    paths = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-c", "from hoyer_search.cli import main; main()"]
+    command += ["run", "toy.yaml", "--name", "real", "--set", "resources.workers=1"]
+    environment = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    link = re.search(r"^MLflow:\s+(\S+)$", done.stdout, flags=re.MULTILINE)
+    assert link is not None, done.stdout
+    uri = default_uri(place / "runs")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    pages = start_ui(uri, port=port)
+    try:
+        api = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        yield Served(SweepFolder.open(place / "runs", "real"), link[1], port, api)
+    finally:
+        pages.terminate()
+        pages.wait()
+
+
+def wait(browser: webdriver.Chrome, condition: Any, message: str) -> Any:
+    return WebDriverWait(browser, 120).until(lambda _: condition(), message)
 
 
 def count(browser: webdriver.Chrome, selector: str) -> int:
@@ -47,37 +105,63 @@ def count(browser: webdriver.Chrome, selector: str) -> int:
 
 
 def wait_for_count(browser: webdriver.Chrome, selector: str, expected: int) -> None:
-    def seen(_: Any) -> bool:
-        return count(browser, selector) == expected
-
-    WebDriverWait(browser, 60).until(seen, f"{count(browser, selector)} of {selector}")
+    wait(browser, lambda: count(browser, selector) == expected, f"{expected} of {selector}")
 
 
-@pytest.mark.browser
-@pytest.mark.slow
-def test_the_link_opens_on_the_front(stored: Builder, browser: webdriver.Chrome) -> None:
-    stored.pretrain()
-    for number in range(5):
-        stored.trial(number, error="Traceback" if number == 3 else None)
-    stored.finish()
-    link = sync(stored.folder, running=False).link
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    pages = start_ui(default_uri(stored.folder.path.parent), port=port)
-    try:
-        browser.get(link.replace(":5000/", f":{port}/"))
-        wait_for_count(browser, ".scatterlayer .points path.point", 3 * 4)
-        text = browser.find_element("tag name", "body").text
-        assert "Pareto front of quick-1" in text
-        assert "log2_compression vs. accuracy" in text
-    finally:
-        pages.terminate()
-        pages.wait()
+def body(browser: webdriver.Chrome) -> str:
+    return str(browser.execute_script("return document.body.innerText"))
 
 
-@pytest.mark.browser
-@pytest.mark.slow
+def run_ids(served: Served) -> dict[str, str]:
+    """MLflow's run ids by uid; that of the sweep itself under the empty string."""
+    experiment = served.api.get_experiment_by_name("hoyer/blobs-mlp")
+    runs = served.api.search_runs([experiment.experiment_id])
+    return {run.data.tags.get("hoyer.uid", ""): run.info.run_id for run in runs}
+
+
+def test_the_printed_link_opens_on_a_point_a_trial_and_leads_to_its_run(
+    served: Served, browser: webdriver.Chrome
+) -> None:
+    browser.get(served.at(served.printed))
+    first_chart = f".js-plotly-plot:first-of-type {POINTS}"
+    trials = len(served.folder.results())
+    wait(browser, lambda: count(browser, first_chart) >= trials, "the chart's points")
+    charts = browser.find_elements(By.CSS_SELECTOR, ".js-plotly-plot")
+    assert len(charts[0].find_elements(By.CSS_SELECTOR, POINTS)) == trials
+    text = body(browser)
+    assert "Pareto front of real" in text
+    assert "log2_compression vs. accuracy" in text
+    front = served.folder.front()
+    assert front is not None
+    run_id = run_ids(served)[front.points[0].uid]
+    name = served.api.get_run(run_id).info.run_name
+    link = browser.find_element(By.PARTIAL_LINK_TEXT, name)
+    assert run_id in str(link.get_attribute("href"))
+    link.click()
+    wait(browser, lambda: run_id in browser.current_url and name in body(browser), name)
+    wait(browser, lambda: "log2_compression" in body(browser), "the run's metrics")
+
+
+def test_the_sweeps_description_shows_links_picture_and_front(
+    served: Served, browser: webdriver.Chrome
+) -> None:
+    parent = run_ids(served)[""]
+    experiment = served.api.get_run(parent).info.experiment_id
+    address = f"http://127.0.0.1:{served.port}/#/experiments/{experiment}/runs/{parent}"
+    browser.get(f"{address}?workflowType=machine_learning")
+    wait(browser, lambda: "Operating points" in body(browser), "the description")
+    picture = browser.find_element(By.CSS_SELECTOR, "img[src*='front.png']")
+    wait(
+        browser,
+        lambda: browser.execute_script("return arguments[0].naturalWidth > 100", picture),
+        "the picture",
+    )
+    front = served.folder.front()
+    assert front is not None
+    for point in front.points:
+        browser.find_element(By.CSS_SELECTOR, f"a[href*='{run_ids(served)[point.uid]}']")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_report_draws_without_a_network(
     sweep: Builder, tmp_path: Path, browser: webdriver.Chrome, scheme: str
@@ -88,13 +172,13 @@ def test_the_report_draws_without_a_network(
     write_report(sweep.folder, tmp_path / "report.html")
     wanted = {"name": "prefers-color-scheme", "value": scheme}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [wanted]})
+    browser.get_log("browser")
     browser.get((tmp_path / "report.html").as_uri())
-    front = sweep.folder.front()
-    assert front is not None
-    points = len(sweep.folder.points()) + 1  # and the dense network
-    wait_for_count(browser, "#front .scatterlayer .points path.point", points)
-    wait_for_count(browser, "#hypervolume .scatterlayer .points path.point", 6)
+    points = len(sweep.folder.points()) + 2  # the dense network, and a ring around the chosen one
+    wait_for_count(browser, f"#front {POINTS}", points)
+    wait_for_count(browser, f"#progress {POINTS}", 2 * 6)
     wait_for_count(browser, "#parallel .y-axis", 5)
+    wait_for_count(browser, "#timeline .bars path", 5)
     assert not browser.get_log("browser")
     assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
     red = int(
@@ -103,3 +187,27 @@ def test_the_report_draws_without_a_network(
         )
     )
     assert (red > 128) == (scheme == "light")
+
+
+def test_another_network_can_be_chosen(
+    sweep: Builder, tmp_path: Path, browser: webdriver.Chrome
+) -> None:
+    sweep.pretrain()
+    for number in range(5):
+        sweep.trial(number)
+    write_report(sweep.folder, tmp_path / "report.html")
+    browser.get((tmp_path / "report.html").as_uri())
+    wait(browser, lambda: count(browser, "#pull") == 1, "the panel")
+    front = sweep.folder.front()
+    assert front is not None
+    last = front.points[-1]
+    options = browser.find_elements(By.CSS_SELECTOR, "#chosen option")
+    options[-1].click()
+    panel = browser.find_element(By.ID, "network").text
+    assert f"{last.nonzeros:,} of" in panel
+    assert f"#{last.trial:03d}, {last.uid}" in panel
+    pull = browser.find_element(By.ID, "pull").text
+    assert pull.startswith("hoyer-search pull quick-1 --point ")
+    for button in browser.find_elements(By.CSS_SELECTOR, "#network button"):
+        button.click()
+        assert button.text in ("Copied", "Press Ctrl-C")
