@@ -35,7 +35,7 @@ def drive(name: str, *, storage: Path, options: Sequence[str], retries: int) -> 
         options: Further arguments of ``hoyer-search run`` and ``resume``.
         retries: How often a driver that dies is started again without a trial's end in between.
     """
-    supervisor = _Supervisor()
+    supervisor, parent = _Supervisor(), os.getppid()
     deaths, known = 0, 0
     with supervisor.listening(), tempfile.TemporaryDirectory() as temporary:
         space = Path(temporary) / "space.yaml"
@@ -46,6 +46,8 @@ def drive(name: str, *, storage: Path, options: Sequence[str], retries: int) -> 
                 return code
             if code == _REFUSED and not _begun(storage, name):
                 return code  # what was given is wrong; later it may be a server that is down
+            if os.getppid() != parent:
+                return code  # the job's node has left the cluster: another job goes on
             ended = _num_ended(storage, name)
             deaths, known = (1 if ended > known else deaths + 1), ended
             if deaths > retries:

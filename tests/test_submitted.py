@@ -99,3 +99,16 @@ def test_a_submitted_sweep_outlives_its_client_and_its_driver(head, user, monkey
     os.kill(driver, signal.SIGKILL)
     wait_until(lambda: head.processes("hoyer_search resume far "))
     assert "started again in 2 s (1 of 2)" in command("logs", "far", *address)
+
+    # It is stopped, and goes on as another job, to its end.
+    wait_until(lambda: sweep.state() == "running")
+    command("stop", "far", *address)
+    assert sweep.state() == "interrupted"
+    command("wait", "far", *address, code=130)
+    command("resume", "far", *address, *stored, "--working-dir", "code")
+    command("wait", "far", *address)
+    assert sweep.state() == "finished"
+    (row,) = json.loads(command("list", "--json", *address, *stored))
+    assert (row["job"]["state"], row["job"]["id"]) == ("succeeded", "far:2")
+    assert "Pareto front" in command("logs", "far", *address)
+    command("stop", "far", *address, code=2)  # it runs no more
