@@ -70,8 +70,10 @@ def run_trial(folder: SweepFolder, spec: TrialSpec, data: Splits) -> Iterator[Pr
     trial = _Trial(folder, spec, data)
     journal = Journal(folder.trial(spec.uid) / "metrics.jsonl")
     for progress in trial.run():
+        trial.bench.noted = False
         trial.attempt.check()
         journal.add(progress)
+        trial.bench.noted = True
         yield progress
 
 

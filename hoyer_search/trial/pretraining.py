@@ -46,7 +46,9 @@ def pretrain(folder: SweepFolder, config: SweepConfig, data: Splits) -> Iterator
     checkpoints = bench.checkpoints(target.with_name(f"{target.name}.partial"))
     for epoch in bench.train(model, settings, stage="pretrain", checkpoints=checkpoints):
         progress = to_progress("pretrain", epoch, settings)
+        bench.noted = False
         journal.add(progress)
+        bench.noted = True
         yield progress
     dense = measure_dense(model, bench)
     stages.save_stage(

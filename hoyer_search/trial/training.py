@@ -106,13 +106,14 @@ def train(
     masks: Masks | None = None,
     keep_best: bool = False,
     look: Look = no_look,
+    noted: Callable[[], bool] = lambda: True,
 ) -> Iterator[Epoch]:
     """Trains a network in place, from its last checkpoint when there is one.
 
     Order of the examples and all randomness of an epoch depend on the seed and the epoch alone,
     so a resumed training gives the bytes of an uninterrupted one. A checkpoint is saved when the
     next epoch is asked for: what was seen of an epoch is safe before it can be skipped. One is
-    saved too when the training is left half-way (``close`` of the generator).
+    saved too when the training is left half-way (``close`` of the generator), if it was ``noted``.
 
     Args:
         model: The network, on its device.
@@ -126,6 +127,7 @@ def train(
         masks: Zeros to keep at zero after every step.
         keep_best: Whether the network ends with the weights of its best epoch by validation.
         look: Called after each epoch with its number; leaves the network as it is.
+        noted: Returns whether the last epoch was written down. One that was not is trained again.
 
     Yields:
         Every epoch that this call trained.
@@ -175,7 +177,7 @@ def train(
                 curve=curve,
             )
         except GeneratorExit:
-            if not last:
+            if noted() and not last:
                 checkpoints.save(state)
             raise
         checkpoints.save_if_due(state, last=last)

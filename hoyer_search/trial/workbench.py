@@ -33,7 +33,11 @@ from hoyer_search.trial.training import Epoch, Look, Penalty, derive_seed, no_lo
 
 
 class Workbench:
-    """Device, threads, data and model of one process's work for a sweep."""
+    """Device, threads, data and model of one process's work for a sweep.
+
+    Attributes:
+        noted: Whether the last epoch is in the journal: only then a training that is left is saved.
+    """
 
     def __init__(self, config: SweepConfig, data: Splits, *, seed: int | None = None) -> None:
         """Moves the data to the device.
@@ -46,6 +50,7 @@ class Workbench:
         torch.set_num_threads(max(1, int(config.resources.cpus)))
         self.config, self.data = config, data
         self._seed = config.seed if seed is None else seed
+        self.noted = True
         self.device = torch.device("cuda" if config.resources.gpus > 0 else "cpu")
         cpus = config.resources.cpus
         self.training = make_batches(data.train, self.device, cpus=cpus)
@@ -131,6 +136,7 @@ class Workbench:
             masks=masks,
             keep_best=keep_best,
             look=look,
+            noted=lambda: self.noted,
         )
 
 
