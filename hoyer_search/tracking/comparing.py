@@ -137,14 +137,7 @@ def _points(comparison: Comparison) -> str:
                 none = '<td class="soft left" colspan="6">no network keeps this floor</td>'
                 rows.append(tables.row(cells, after=none))
                 continue
-            cells += [
-                f'<span class="best">{front.compression(point):.1f}x</span>',
-                f"{point.val_accuracy:.2%}",
-                f"{point.test_accuracy:.2%}",
-                f"{point.nonzeros:,}",
-                f"{point.macs:,}",
-                escape(point.structure),
-            ]
+            cells += [*tables.measured(front, point), escape(point.structure)]
             rows.append(tables.row(cells))
     head = ["Point", "Floor", "Sweep", "Compression", "Validation", "Test", "Nonzeros", "MACs"]
     return tables.table([*head, "Structure"], rows)

@@ -7,7 +7,7 @@ from hoyer_search.config import SweepConfig
 from hoyer_search.confirmation import spread_text, verdict
 from hoyer_search.front import Front
 from hoyer_search.importance import MIN_TRIALS
-from hoyer_search.results import TrialResult
+from hoyer_search.results import Point, TrialResult
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking import names, runs
 from hoyer_search.tracking.series import short
@@ -51,11 +51,7 @@ def operating_points(sweep: Snapshot, front: Front) -> str:
             rows.append(row(cells, after=note))
             continue
         cells += [
-            f'<span class="best">{front.compression(point):.1f}x</span>',
-            f"{point.val_accuracy:.2%}",
-            f"{point.test_accuracy:.2%}",
-            f"{point.nonzeros:,}",
-            f"{point.macs:,}",
+            *measured(front, point),
             f"{point.latency_ms['shrunk']:.3g} ms",
             escape(point.structure),
             short(point.threshold),
@@ -64,6 +60,17 @@ def operating_points(sweep: Snapshot, front: Front) -> str:
         rows.append(row(cells))
     columns = [*head, "Structure", "Threshold", *searched]
     return table(columns, rows) + _commands(sweep.folder, front)
+
+
+def measured(front: Front, point: Point) -> list[str]:
+    """Returns the cells of a network's compression, accuracies, nonzeros and MACs."""
+    return [
+        f'<span class="best">{front.compression(point):.1f}x</span>',
+        f"{point.val_accuracy:.2%}",
+        f"{point.test_accuracy:.2%}",
+        f"{point.nonzeros:,}",
+        f"{point.macs:,}",
+    ]
 
 
 def confirmations(sweep: Snapshot) -> str:
