@@ -21,7 +21,7 @@ from hoyer_search.store import SweepFolder, check_name, check_new, dump_yaml
 from hoyer_search.user_code import check_model, job_environment
 
 if TYPE_CHECKING:
-    from hoyer_search.search.jobs import JobRecord
+    from hoyer_search.search.jobs import JobRecord, Jobs
 
 POLL_SECONDS = 2.0
 RETRIES = 3
@@ -54,7 +54,7 @@ class Job:
         """
         from hoyer_search.search.jobs import Jobs
 
-        return _latest(Jobs(self.address).of(self.name), self.name, self.address)
+        return _latest(Jobs(self.address), self.name)
 
     def sweep(self) -> StoredSweep:
         """Returns the sweep, where its storage can be seen and its driver has begun.
@@ -69,7 +69,7 @@ class Job:
         from hoyer_search.search.jobs import Jobs
 
         jobs = Jobs(self.address)
-        job = _latest(jobs.of(self.name), self.name, self.address)
+        job = _latest(jobs, self.name)
         yield from jobs.follow(job) if follow else [jobs.log(job)]
 
     def stop(self) -> None:
@@ -81,7 +81,7 @@ class Job:
         from hoyer_search.search.jobs import Jobs
 
         jobs = Jobs(self.address)
-        job = _latest(jobs.of(self.name), self.name, self.address)
+        job = _latest(jobs, self.name)
         if not job.active:
             raise InputError(
                 f"sweep {self.name} does not run on {self.address}: its job has {job.state}"
@@ -96,7 +96,7 @@ class Job:
         from hoyer_search.search.jobs import Jobs
 
         jobs = Jobs(self.address)
-        while (job := _latest(jobs.of(self.name), self.name, self.address)).active:
+        while (job := _latest(jobs, self.name)).active:
             time.sleep(POLL_SECONDS)
         return _ENDS[job.state]
 
@@ -207,7 +207,7 @@ def open_job(name: str, *, address: str) -> Job:
     from hoyer_search.search.jobs import Jobs
 
     check_name(name)
-    return Job(name, Path(_latest(Jobs(address).of(name), name, address).storage), address)
+    return Job(name, Path(_latest(Jobs(address), name).storage), address)
 
 
 def jobs(address: str) -> dict[str, "JobRecord"]:
@@ -221,13 +221,14 @@ def jobs(address: str) -> dict[str, "JobRecord"]:
     return {job.sweep: job for job in Jobs(address).all()}
 
 
-def _latest(jobs: list["JobRecord"], name: str, address: str) -> "JobRecord":
-    if not jobs:
+def _latest(jobs: "Jobs", name: str) -> "JobRecord":
+    found = jobs.of(name)
+    if not found:
         raise InputError(
-            f"the cluster at {address} knows no job of sweep {name!r}: `hoyer-search list "
-            f"--address {address}` lists those it knows"
+            f"the cluster at {jobs.address} knows no job of sweep {name!r}: `hoyer-search list "
+            f"--address {jobs.address}` lists those it knows"
         )
-    return jobs[-1]
+    return found[-1]
 
 
 def _submit(
