@@ -71,9 +71,9 @@ def run_search(
             slots = Slots(config.resources, elastic=address is not None)
             search = SearchRun(folder, config, study, on_event, stopping, temporary, slots)
             search.run(data, run_trial or _run_trial(), pretrain or _pretrain())
-    reason = stopping.reason() if study.num_left else None
-    if folder.finished() is None:  # else nothing ran, and no time of it is the sweep's
+    elif folder.finished() is None:  # a budget that was spent before anything could run
         stopping.meter.save()
+    reason = stopping.reason() if study.num_left else None
     folder.save_finished(
         Finished(
             trials=study.num_ended,
