@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest
 # A file stays in one process, since its tests share sweeps; the slow files start first.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup sweep test check lint types imports browser clean
+.PHONY: help setup sweep test check lint types imports browser cluster chaos clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -23,14 +23,21 @@ $(STAMP): requirements.lock pyproject.toml
 sweep: $(STAMP) ## the main job: a real sweep on MNIST, its front in MLflow (about 4 minutes)
 	$(BIN)/hoyer-search run quickstart
 
-test: $(STAMP) ## all tests that need no GPU and no browser, with coverage
+test: $(STAMP) ## all tests that need no GPU, browser or cluster, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PARALLEL) --durations 10 -m "not gpu and not browser"
+	$(BIN)/coverage run -m pytest $(PARALLEL) --durations 10 \
+		-m "not gpu and not browser and not cluster and not chaos"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --skip-empty
 
 browser: $(STAMP) ## tests in a headless Chromium (Debian: chromium, chromium-driver)
 	$(PYTEST) -m browser tests/tracking
+
+cluster: $(STAMP) ## tests with several Ray nodes and real servers (Debian: postgresql, iproute2)
+	$(PYTEST) --durations 10 -m "cluster and not chaos" tests
+
+chaos: $(STAMP) ## every fault of docs/reliability.md, the long ones too
+	$(PYTEST) --durations 0 -m "cluster or chaos" tests
 
 lint: $(STAMP) ## format and lint
 	$(BIN)/ruff format --check .
