@@ -1,6 +1,8 @@
 """A bad tracking server costs a sweep no row: none is lost, none is there twice."""
 
+import contextlib
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from servers import Link, Server, running
 from hoyer_search.tracking import Tracker, sync
 from hoyer_search.tracking.address import default_uri
 
-FAULTS = ["delay", "hang", "reset"]
+FAULTS = ["delay", "hang", "reset", "500", "killed"]
 SUMMARIES = ("accuracy", "compression", "nonzeros", "minutes")
 # Values that MLflow makes up, or that name its own ids.
 OWN_TAGS = ("mlflow.parentRunId", "mlflow.note.content", "mlflow.user", "mlflow.rootRunId")
@@ -39,6 +41,19 @@ def link(server: Server) -> Iterator[Link]:
     link = Link(server.port)
     yield link
     link.cut()
+
+
+@contextlib.contextmanager
+def bad(fault: str, link: Link, server: Server) -> Iterator[None]:
+    """Makes the server bad for the length of a block."""
+    if fault == "killed":
+        server.end(signal.SIGKILL)
+        yield
+        server.start()
+    else:
+        link.mode = fault
+        yield
+    link.mend()
 
 
 def rows(uri: str, sweep: Builder) -> dict[str, dict[str, Any]]:
@@ -107,16 +122,15 @@ def test_no_row_is_lost_or_doubled_or_moved(
     half = sweep.start(1)
     sweep.epochs(half, 4)
     wait_for(lambda: tracker.link)
-    link.mode = fault
-    sweep.epochs(half, 4, first=5)
-    sweep.end(half)
-    sweep.trial(2)
-    sweep.trial(3, error="Traceback: it diverged")
-    tracker.notify()
-    wait_for(lambda: fault == "delay" or tracker.problem)
-    sweep.epochs(sweep.start(4), 3)
-    time.sleep(1)
-    link.mend()
+    with bad(fault, link, server):
+        sweep.epochs(half, 4, first=5)
+        sweep.end(half)
+        sweep.trial(2)
+        sweep.trial(3, error="Traceback: it diverged")
+        tracker.notify()
+        wait_for(lambda: fault == "delay" or tracker.problem)
+        sweep.epochs(sweep.start(4), 3)
+        time.sleep(1)
     sweep.trial(5)
     sweep.end(sweep.folder.specs()[4])
     sweep.finish()
