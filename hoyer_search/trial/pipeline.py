@@ -69,12 +69,20 @@ def run_trial(folder: SweepFolder, spec: TrialSpec, data: Splits) -> Iterator[Pr
         return
     trial = _Trial(folder, spec, data)
     journal = Journal(folder.trial(spec.uid) / "metrics.jsonl")
-    for progress in trial.run():
-        trial.bench.noted = False
-        trial.attempt.check()
-        journal.add(progress)
-        trial.bench.noted = True
-        yield progress
+    try:
+        for progress in trial.run():
+            trial.bench.noted = False
+            trial.attempt.check()
+            journal.add(progress)
+            trial.bench.noted = True
+            try:
+                yield progress
+            finally:
+                trial.bench.noted = trial.attempt.current  # what an orphan leaves is not saved
+            trial.attempt.check()
+    except Exception:
+        trial.attempt.check()  # an orphan trips over what its successor has tidied away
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,14 +42,22 @@ class Attempt:
         self._id = uuid.uuid4().hex
         files.write_text(self._file, self._id)
 
+    @property
+    def current(self) -> bool:
+        """Returns whether this attempt still owns the folder."""
+        try:
+            return self._file.read_text(encoding="utf-8") == self._id
+        except FileNotFoundError:
+            return False  # the whole sweep was removed
+
     def check(self) -> None:
         """Checks that this attempt still owns the folder.
 
         Raises:
             TrialFenced: A newer attempt has taken over.
         """
-        if self._file.read_text(encoding="utf-8") != self._id:
-            raise TrialFenced(f"{self._file.parent} was taken over by a newer attempt")
+        if not self.current:
+            raise TrialFenced(f"{self._file.parent} was taken over by a newer attempt, or removed")
 
 
 def stage_key(**inputs: Any) -> str:

@@ -221,6 +221,37 @@ def test_an_orphan_may_write_no_more(start):
     assert folder.result(spec.uid) is None
 
 
+def test_what_an_orphan_leaves_is_not_saved(start):
+    folder, spec, data, _ = start(pipeline__checkpoint_minutes=60)
+
+    def saved():
+        return [path.name for path in folder.trial(spec.uid).glob("*.partial/*")]
+
+    orphan = run_trial(folder, spec, data)
+    next(orphan)
+    stages.Attempt(folder.trial(spec.uid))
+    orphan.close()
+    assert saved() == []
+    owner = run_trial(folder, spec, data)
+    next(owner)
+    owner.close()
+    assert saved() == ["epoch-000001"]
+
+
+def test_an_orphan_whose_files_are_gone_does_not_try_again(start, monkeypatch):
+    folder, spec, data, _ = start()
+    orphan = run_trial(folder, spec, data)
+    next(orphan)
+
+    def gone(journal, progress):
+        stages.Attempt(folder.trial(spec.uid))
+        raise FileNotFoundError("tidied away by the successor")
+
+    monkeypatch.setattr(Journal, "add", gone)
+    with pytest.raises(TrialFenced):
+        next(orphan)
+
+
 def test_a_torn_journal_line_is_left_out(start):
     folder, spec, data, _ = start()
     steps = run_trial(folder, spec, data)
