@@ -134,6 +134,13 @@ def test_versions_are_those_of_the_lock():
     }
 
 
+def test_a_silent_node_is_given_up_as_soon_by_hand_as_in_the_image():
+    setting = re.compile(r"RAY_health_check_\w+=\d+")
+    image = setting.findall((CLUSTER / "Dockerfile").read_text())
+    assert len(image) == 3
+    assert setting.findall(README) == image
+
+
 def test_what_is_to_be_filled_in_is_explained():
     own = re.compile(r"(?<![\w$./-])(?!RAY_|CPU\b|AWS\b)[A-Z][A-Z0-9_]{2,}\b|(?<=dkr\.ecr\.)REGION")
     for path in LAUNCHER:
