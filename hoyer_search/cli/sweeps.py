@@ -24,7 +24,7 @@ from hoyer_search.display import Display
 from hoyer_search.front import Front
 from hoyer_search.reading import Sweep
 from hoyer_search.service import Job
-from hoyer_search.store import SweepFolder
+from hoyer_search.store import SweepFolder, sweep_names
 
 
 @click.command()
@@ -164,7 +164,9 @@ def sync(sweep_name: str, storage: Path, tracking_uri: str | None, as_json: bool
 @tracking_option
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(storage: Path, tracking_uri: str | None, port: int) -> None:
-    """Open MLflow on the sweeps of a storage folder, on this machine only.
+    """Serve MLflow's pages of a storage folder's sweeps, on this machine only.
+
+    It prints the link to the front of the newest one.
 
     \b
     hoyer-search ui
@@ -173,7 +175,13 @@ def ui(storage: Path, tracking_uri: str | None, port: int) -> None:
     from hoyer_search import tracking
 
     uri = tracking_uri or tracking.default_uri(storage)
-    tracking.serve_ui(uri, port=port)
+
+    def say_where() -> None:
+        sweeps = (SweepFolder.open(storage, name) for name in reversed(sweep_names(storage)))
+        shown = filter(None, (tracking.sweep_link(sweep, uri, port=port) for sweep in sweeps))
+        say(f"MLflow:  {next(shown, f'http://127.0.0.1:{port}/')}")
+
+    tracking.serve_ui(uri, port=port, on_ready=say_where)
 
 
 def _follow(
@@ -202,9 +210,13 @@ def _follow(
 
     folder = SweepFolder.open(storage, name)
     uri = sweep.tracking_uri_of(folder, tracking_uri)
-    say(f"MLflow:  {tracking.sweep_link(folder, uri)}")
-    if not uri.startswith("http"):
-        say(f"         while this runs: {command_line('ui', '', storage)}")
+    link = tracking.sweep_link(folder, uri)
+    if link is None:
+        say(f"MLflow:  holds nothing of it yet: {command_line('sync', name, storage)}")
+    else:
+        say(f"MLflow:  {link}")
+        if not uri.startswith("http"):
+            say(f"         while this runs: {command_line('ui', '', storage)}")
     ended = front()
     best = next((n for n, p in ended.operating_points.items() if p), None) if ended else None
     if best is not None:

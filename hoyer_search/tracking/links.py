@@ -7,14 +7,16 @@ from hoyer_search.tracking.address import is_server, without_password
 UI_PORT = 5000
 
 
-def page(uri: str) -> str:
+def page(uri: str, *, port: int = UI_PORT) -> str:
     """Returns the address of the pages of a tracking URI.
 
-    A local database has pages only while ``hoyer-search ui`` runs.
+    Args:
+        uri: The tracking URI.
+        port: Of the pages of a local database, which has some while ``hoyer-search ui`` runs.
     """
     if is_server(uri):
         return without_password(uri).rstrip("/") + "/"
-    return f"http://127.0.0.1:{UI_PORT}/"
+    return f"http://127.0.0.1:{port}/"
 
 
 def view(experiment: str, key: str, *, chart: bool) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from hoyer_search import files
 from hoyer_search.config import SweepConfig
 from hoyer_search.store import SweepFolder
+from hoyer_search.tracking.address import is_server, without_password
 
 KIND = "hoyer.kind"
 SWEEP = "hoyer.sweep"
@@ -71,8 +72,23 @@ def alias(operating_point: str) -> str:
     return f"point-{name}" if re.fullmatch(r"(?i)v\d+|latest", name) else name
 
 
-def pull_command(folder: SweepFolder, point: str, *, output: str = "best/") -> str:
-    """Returns the command that fetches an operating point's network, from anywhere."""
+def pull_command(
+    folder: SweepFolder, point: str, *, uri: str | None = None, output: str = "best/"
+) -> str:
+    """Returns the command that fetches the network of a point.
+
+    Args:
+        folder: The sweep.
+        point: Its operating point, or the name of a network.
+        uri: Tracking URI that the command's reader found it at. From a server it is fetched, which
+            works on every machine that reaches it; else from the folder, on this one.
+        output: Folder to fetch it to.
+    """
     storage = folder.path.parent
-    where = "" if storage == Path("runs").absolute() else f" --storage {shlex.quote(str(storage))}"
+    if uri is not None and is_server(uri):
+        where = f" --tracking-uri {shlex.quote(without_password(uri))}"
+    elif storage == Path("runs").absolute():
+        where = ""
+    else:
+        where = f" --storage {shlex.quote(str(storage))}"
     return f"hoyer-search pull {folder.name} --point {shlex.quote(point)}{where} -o {output}"

@@ -15,7 +15,12 @@ MAX_LENGTH = 7900
 
 
 def sweep_note(
-    sweep: Snapshot, *, links: Mapping[str, str], trials: Mapping[str, str], picture: str
+    sweep: Snapshot,
+    *,
+    links: Mapping[str, str],
+    trials: Mapping[str, str],
+    picture: str,
+    uri: str | None = None,
 ) -> str:
     """Returns the description of a sweep.
 
@@ -24,6 +29,7 @@ def sweep_note(
         links: Links to MLflow's pages by their text.
         trials: Links to the trials' runs by uid.
         picture: Link to the picture of the front.
+        uri: Tracking URI of those pages.
     """
     parts = [
         " · ".join(f"[{text}]({link})" for text, link in links.items()),
@@ -38,7 +44,7 @@ def sweep_note(
         parts.append(_dense_line(sweep.front))
         parts.append(_operating_points(sweep.front))
         parts.append(_confirmations(sweep))
-        parts.append(_pull(sweep.folder, sweep.front))
+        parts.append(_pull(sweep.folder, sweep.front, uri))
         parts.append(_front_table(sweep.front, trials))
     return "\n\n".join(part for part in parts if part)[:MAX_LENGTH] + "\n"
 
@@ -84,11 +90,11 @@ def _confirmations(sweep: Snapshot) -> str:
     return "\n".join(["### Winners trained again, with other seeds", "", *head, *rows])
 
 
-def _pull(folder: SweepFolder, front: Front) -> str:
+def _pull(folder: SweepFolder, front: Front, uri: str | None) -> str:
     name = next((n for n, point in front.operating_points.items() if point is not None), None)
     if name is None:
         return "No network keeps the floor of any operating point yet."
-    return f"Fetch one:\n\n```\n{names.pull_command(folder, name)}\n```"
+    return f"Fetch one:\n\n```\n{names.pull_command(folder, name, uri=uri)}\n```"
 
 
 def _front_table(front: Front, trials: Mapping[str, str]) -> str:

@@ -15,7 +15,12 @@ DETAILED = 40
 
 
 def network(
-    sweep: Snapshot, front: Front, points: Sequence[Point], *, runs: Mapping[str, str]
+    sweep: Snapshot,
+    front: Front,
+    points: Sequence[Point],
+    *,
+    runs: Mapping[str, str],
+    uri: str | None = None,
 ) -> dict[str, Any]:
     """Returns every finetuned network as columns, and the layers of those on the front.
 
@@ -24,6 +29,7 @@ def network(
         front: Its front, with a point at least.
         points: Its finetuned networks; figures refer to them by their place.
         runs: MLflow's run id by the trial's uid, of those that have one.
+        uri: Tracking URI of the page that shows it, None for one that stays here.
     """
     places = {point.name: place for place, point in enumerate(points)}
     labels = {places[name]: label for name, label in series.labels(front).items()}
@@ -44,7 +50,7 @@ def network(
         "first": next(iter(labels), order[0]),
         "runs": {p.uid: runs[p.uid] for p in points if p.uid in runs},
         "pull": {
-            places[p.name]: names.pull_command(sweep.folder, winners.get(p.name, p.name))
+            places[p.name]: names.pull_command(sweep.folder, winners.get(p.name, p.name), uri=uri)
             for p in front.points
         },
         "detailed": DETAILED,

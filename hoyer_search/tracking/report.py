@@ -70,12 +70,15 @@ def write_front_png(folder: SweepFolder, path: Path) -> None:
     files.write_bytes(path, png(Snapshot.of(folder)))
 
 
-def html(sweep: Snapshot, *, runs: Mapping[str, str] = MappingProxyType({})) -> str:
+def html(
+    sweep: Snapshot, *, runs: Mapping[str, str] = MappingProxyType({}), uri: str | None = None
+) -> str:
     """Returns the report as one page that needs no network.
 
     Args:
         sweep: The sweep.
         runs: MLflow's run id by the uid of a trial, of those that have one.
+        uri: Tracking URI that the page is uploaded to, None for one that stays here.
     """
     front = sweep.front
     points = [point for result in sweep.results for point in result.points]
@@ -83,9 +86,9 @@ def html(sweep: Snapshot, *, runs: Mapping[str, str] = MappingProxyType({})) -> 
     drawn: dict[str, figures.Figure] = {}
     if front is not None and sweep.results:
         drawn = _figures(sweep, front)
-        shown = panel.network(sweep, front, points, runs=runs) if points else None
+        shown = panel.network(sweep, front, points, runs=runs, uri=uri) if points else None
     title = f"{sweep.folder.name} - hoyer-search"
-    return page(title, _body(sweep, drawn), figures=drawn, network=shown)
+    return page(title, _body(sweep, drawn, uri), figures=drawn, network=shown)
 
 
 def png(sweep: Snapshot) -> bytes:
@@ -141,11 +144,11 @@ def _figures(sweep: Snapshot, front: Front) -> dict[str, figures.Figure]:
     return drawn
 
 
-def _body(sweep: Snapshot, drawn: Mapping[str, figures.Figure]) -> Iterator[str]:
+def _body(sweep: Snapshot, drawn: Mapping[str, figures.Figure], uri: str | None) -> Iterator[str]:
     yield from tables.header(sweep)
     if sweep.front is not None:
         yield "<h2>Operating points</h2>"
-        yield tables.operating_points(sweep, sweep.front)
+        yield tables.operating_points(sweep, sweep.front, uri=uri)
     if sweep.confirmations:
         yield "<h2>Winners trained again</h2>"
         yield '<p class="soft">With other seeds, at their own thresholds: mean ± deviation (least '

@@ -107,21 +107,28 @@ def _upload(client: Client, sweep: Snapshot, cursor: Cursor) -> SyncReport:
     return done
 
 
-def sweep_link(folder: SweepFolder, uri: str | None = None) -> str:
-    """Returns the address of a sweep's front in MLflow, or of MLflow before the first sync.
+def sweep_link(
+    folder: SweepFolder, uri: str | None = None, *, port: int = links.UI_PORT
+) -> str | None:
+    """Returns the address of a sweep's front in MLflow, None before the first sync.
 
-    It asks nobody but the cursor. A local database has pages only while ``hoyer-search ui`` runs.
+    It asks nobody but the cursor.
+
+    Args:
+        folder: The sweep.
+        uri: Tracking URI; by default the database beside the sweep's folder.
+        port: Of the pages of a local database, which has some while ``hoyer-search ui`` runs.
     """
     uri = uri or default_uri(folder.path.parent)
     cursor = Cursor.load(folder.tracking / "cursor.json", uri=uri)
     if cursor.experiment is None:
-        return links.page(uri)
-    return _link(uri, cursor.experiment, names.Identity.of(folder, folder.config()))
+        return None
+    return _link(uri, cursor.experiment, names.Identity.of(folder, folder.config()), port=port)
 
 
-def _link(uri: str, experiment: str, identity: names.Identity) -> str:
+def _link(uri: str, experiment: str, identity: names.Identity, *, port: int = links.UI_PORT) -> str:
     key = views.front_key(identity.sweep_id)
-    return links.page(uri) + links.view(experiment, key, chart=True)
+    return links.page(uri, port=port) + links.view(experiment, key, chart=True)
 
 
 class _Walk:
@@ -232,7 +239,9 @@ class _Walk:
         runs_by_uid = self.cursor.trials.items()
         trials = {uid: links.run(experiment, run.record.run_id) for uid, run in runs_by_uid}
         picture = links.artifact(self.parent.record.run_id, "front.png")
-        text = note.sweep_note(self.sweep, links=pages, trials=trials, picture=picture)
+        text = note.sweep_note(
+            self.sweep, links=pages, trials=trials, picture=picture, uri=self.client.uri
+        )
         self._series(uploads)
         uploads.update(
             self.parent,
@@ -267,7 +276,8 @@ class _Walk:
         ):
             files.write_bytes(pages[0], report.png(self.sweep))
             trials = {uid: run.record.run_id for uid, run in self.cursor.trials.items()}
-            files.write_text(pages[1], report.html(self.sweep, runs=trials))
+            shown_page = report.html(self.sweep, runs=trials, uri=self.client.uri)
+            files.write_text(pages[1], shown_page)
             self.client.upload(self.parent.record.run_id, pages)
             self.cursor.report = shown
 

@@ -39,8 +39,14 @@ def header(sweep: Snapshot) -> Iterator[str]:
     )
 
 
-def operating_points(sweep: Snapshot, front: Front) -> str:
-    """Returns the table of the best network of each operating point, and how to fetch them."""
+def operating_points(sweep: Snapshot, front: Front, *, uri: str | None = None) -> str:
+    """Returns the table of the best network of each operating point, and how to fetch them.
+
+    Args:
+        sweep: The sweep.
+        front: Its front.
+        uri: Tracking URI of the page that shows it, None for one that stays here.
+    """
     searched = [name for name in sweep.config.search.dimensions if name != "threshold"]
     head = ["Point", "Floor", "Compression", "Validation", "Test", "Nonzeros", "MACs", "Latency"]
     rows = []
@@ -59,7 +65,7 @@ def operating_points(sweep: Snapshot, front: Front) -> str:
         ]
         rows.append(row(cells))
     columns = [*head, "Structure", "Threshold", *searched]
-    return table(columns, rows) + _commands(sweep.folder, front)
+    return table(columns, rows) + _commands(sweep.folder, front, uri)
 
 
 def measured(front: Front, point: Point) -> list[str]:
@@ -88,11 +94,12 @@ def confirmations(sweep: Snapshot) -> str:
     return table(head, rows)
 
 
-def _commands(folder: SweepFolder, front: Front) -> str:
+def _commands(folder: SweepFolder, front: Front, uri: str | None) -> str:
     kept = [name for name, point in front.operating_points.items() if point is not None]
+    commands = {name: names.pull_command(folder, name, uri=uri) for name in kept}
     lines = (
-        f"<li><b>{escape(name)}</b> <code>{escape(names.pull_command(folder, name))}</code></li>"
-        for name in kept
+        f"<li><b>{escape(name)}</b> <code>{escape(command)}</code></li>"
+        for name, command in commands.items()
     )
     return f"<p>Fetch a network:</p><ul>{''.join(lines)}</ul>" if kept else ""
 

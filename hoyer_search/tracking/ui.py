@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -23,11 +23,16 @@ STOP_SECONDS = 10.0
 HOST = "127.0.0.1"
 
 
-def serve_ui(uri: str, *, port: int = UI_PORT) -> None:
+def serve_ui(uri: str, *, port: int = UI_PORT, on_ready: Callable[[], None] = lambda: None) -> None:
     """Serves MLflow's pages on this machine's loopback until they are stopped, e.g. by Ctrl-C.
 
     SIGTERM and the end of the terminal stop them as well; no process is left then. For the main
-    thread, which alone may handle signals. Args and errors are those of ``start_ui``.
+    thread, which alone may handle signals. Errors are those of ``start_ui``.
+
+    Args:
+        uri: Tracking URI of the database to show.
+        port: Port to listen on.
+        on_ready: Called once they answer.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
@@ -36,6 +41,7 @@ def serve_ui(uri: str, *, port: int = UI_PORT) -> None:
     with _signals_end_the_block():
         process = start_ui(uri, port=port)
         try:
+            on_ready()
             process.wait()
         finally:
             stop_ui(process)

@@ -8,7 +8,7 @@ import pytest
 from conftest import Builder, new_sweep
 
 from hoyer_search import results
-from hoyer_search.tracking import write_front_png, write_report
+from hoyer_search.tracking import note, report, write_front_png, write_report
 from hoyer_search.tracking.report import front_json
 from hoyer_search.tracking.snapshot import Snapshot
 
@@ -175,6 +175,31 @@ def test_the_panel_shows_what_was_measured(sweep: Builder, tmp_path: Path) -> No
         assert sum(counts) > 0
     assert panel["runs"] == {}
     assert all("hoyer-search pull quick-1 --point" in panel["pull"][str(i)] for i in panel["order"])
+
+
+def test_pages_of_a_server_name_it_in_their_commands(sweep: Builder) -> None:
+    sweep.pretrain()
+    for number in range(3):
+        sweep.trial(number)
+    shown = Snapshot.of(sweep.folder)
+    uri = "https://user:secret@mlflow.example/base"
+    text = note.sweep_note(shown, links={}, trials=Everything(), picture="", uri=uri)
+    for page in (report.html(shown, uri=uri), text):
+        commands = re.findall(r"hoyer-search pull [^\"<\n]*", page)
+        assert commands
+        for command in commands:
+            assert "--tracking-uri https://mlflow.example/base -o" in command
+            assert "--storage" not in command
+        assert "secret" not in page
+    local = report.html(shown, uri="sqlite:////data/runs/mlflow.db")
+    assert f"--storage {sweep.folder.path.parent}" in local
+
+
+class Everything(dict[str, str]):
+    """A link for whatever is asked for."""
+
+    def __missing__(self, uid: str) -> str:
+        return f"#/{uid}"
 
 
 def test_trials_of_older_versions_have_no_histograms(sweep: Builder, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from test_sweep import call
 
 from hoyer_search.tracking import default_uri, sweep_link, sync
 from hoyer_search.tracking.client import Client
+from hoyer_search.tracking.cursor import Cursor
 
 TRACEBACK = "Traceback (most recent call last):\nTrialDiverged: the loss became NaN at epoch 3"
 EXPERIMENT = "hoyer/mnist-lenet_300_100"
@@ -298,13 +299,19 @@ def test_two_sweeps_share_experiment_and_model(stored: Builder, mlflow_api: Any)
 
 
 def test_the_link_needs_no_server(stored: Builder) -> None:
-    assert sweep_link(stored.folder) == "http://127.0.0.1:5000/"
+    assert sweep_link(stored.folder) is None
     link = sync(stored.folder, running=True).link
     assert link == sweep_link(stored.folder)
     assert "workflowType=machine_learning" in link
     assert "viewStateShareKey=hoyer-front-" in link
     uri = "https://user:secret@mlflow.example/base/"
-    assert sweep_link(stored.folder, uri) == "https://mlflow.example/base/"
+    assert sweep_link(stored.folder, uri) is None, "nothing was uploaded there"
+    cursor = Cursor.new(uri)
+    cursor.experiment = "7"
+    cursor.save(stored.folder.tracking / "cursor.json")
+    shown = sweep_link(stored.folder, uri)
+    assert shown is not None
+    assert shown.startswith("https://mlflow.example/base/#/experiments/7/")
 
 
 def test_the_cursor_holds_no_password(stored: Builder) -> None:

@@ -8,9 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import Builder, new_sweep
 from processes import descendants, read, wait_for_end
+from test_sweep import call
+
+from hoyer_search.tracking import default_uri, sweep_link, sync, ui
 
 
 @pytest.mark.parametrize(
@@ -41,3 +46,25 @@ def test_a_signal_ends_pages_that_do_not_answer_yet(
     pages.send_signal(number)
     assert pages.wait(60) == code
     wait_for_end(below)
+
+
+def test_pages_open_on_the_newest_front(
+    stored: Builder, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    stored.pretrain()
+    stored.trial(0)
+    sync(stored.folder, running=False)
+    storage = stored.folder.path.parent
+    new_sweep(storage, "not-synced")
+    opened = sweep_link(stored.folder, port=5050)
+
+    def stand_in(uri: str, *, port: int) -> subprocess.Popen[bytes]:
+        """Starts a process that ends at once in place of a server, which another test starts."""
+        assert (uri, port) == (default_uri(storage), 5050)
+        return subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+
+    monkeypatch.setattr(ui, "start_ui", stand_in)
+    code, out, error = call(monkeypatch, capsys, "ui", "--storage", storage, "--port", 5050)
+    assert code == 0, error
+    assert out.split() == ["MLflow:", opened]
+    assert "viewStateShareKey=hoyer-front-" in str(opened)
