@@ -89,7 +89,6 @@ class StoredSweep(Sweep):
         unfinished = "running" if state == "running" else "interrupted"
         found = self.confirmations()
         confirmed = confirmed_by_point(found.values())
-        points = {} if front is None else front.operating_points
         return {
             "sweep": self.name,
             "state": state,
@@ -114,14 +113,24 @@ class StoredSweep(Sweep):
             "front": []
             if front is None
             else [_plain(front, p) | {"confirmed": confirmed.get(p.name)} for p in front.points],
-            "points": {
-                name: None
-                if point is None or front is None
-                else _plain(front, point)
-                | {"floor": front.floors[name]}
-                | {"confirmation": found[name].describe() if name in found else None}
-                for name, point in points.items()
-            },
+            "points": self._points(front, found),
+        }
+
+    def operating_points(self) -> dict[str, Any]:
+        """Returns the best network of each operating point as plain data, as ``describe`` has it.
+
+        None stands for a point whose floor no network keeps.
+        """
+        return self._points(self._folder.front(), self.confirmations())
+
+    def _points(self, front: Front | None, found: dict[str, Confirmation]) -> dict[str, Any]:
+        return {
+            name: None
+            if point is None or front is None
+            else _plain(front, point)
+            | {"floor": front.floors[name]}
+            | {"confirmation": found[name].describe() if name in found else None}
+            for name, point in ({} if front is None else front.operating_points).items()
         }
 
 

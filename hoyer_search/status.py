@@ -13,33 +13,44 @@ STATES = ("running", "interrupted", "complete", "stopped", "failed")
 def sweep_status(folder: SweepFolder) -> dict[str, Any]:
     """Returns a sweep's standing as plain data: what ``hoyer-search status --json`` prints.
 
-    The keys are ``sweep``, ``state``, ``stopped_by``, ``trials`` (how many are ``running``,
-    ``interrupted``, ``complete``, ``stopped``, ``failed``, and ``left`` to start), ``running``
-    (the last step of each trial that has not ended), ``hours_left`` (None while no trial has
-    ended, or nothing runs) and ``points`` (the best network of each operating point, as in
-    ``show``).
+    The keys are ``sweep``, ``state``, ``stopped_by``, ``trials`` (as in ``trial_counts``),
+    ``running`` (the last step of each trial that has not ended), ``hours_left`` (None while no
+    trial has ended, or nothing runs) and ``points`` (the best network of each operating point, as
+    in ``show``).
     """
-    sweep = StoredSweep(folder)
-    described = sweep.describe()
-    results = {r.uid: r for r in [*folder.results(), *folder.retrainings()]}
-    specs = [*folder.specs(), *folder.retraining_specs()]
-    running = [spec for spec in specs if spec.uid not in results]
-    trials = [*described["trials"], *described["retrainings"]]
-    states = Counter(trial["state"] for trial in trials)
-    left = 0 if folder.finished() else folder.config().budget.trials - len(folder.specs())
-    counts = {k: states[k] for k in STATES}
-    steps = [_step(folder, spec) for spec in running]
+    state, finished, ended = folder.state(), folder.finished(), folder.all_results()
+    counts = trial_counts(folder, state)
+    known = {result.uid for result in ended}
+    steps = [_step(folder, spec) for spec in folder.all_specs() if spec.uid not in known]
     return {
         "sweep": folder.name,
-        "state": described["state"],
-        "stopped_by": described["stopped_by"],
-        "trials": counts | {"left": max(0, left)},
+        "state": state,
+        "stopped_by": None if finished is None else finished.stopped_by,
+        "trials": counts,
         "running": steps,
-        "hours_left": _hours_left([*results.values()], steps, max(0, left))
-        if described["state"] == "running"
-        else None,
-        "points": described["points"],
+        "hours_left": _hours_left(ended, steps, counts["left"]) if state == "running" else None,
+        "points": StoredSweep(folder).operating_points(),
     }
+
+
+def trial_counts(folder: SweepFolder, state: str) -> dict[str, int]:
+    """Returns how many trials of a sweep, retrainings included, stand where.
+
+    Args:
+        folder: The sweep.
+        state: Its state, as ``SweepFolder.state`` returns it.
+
+    Returns:
+        How many are ``running``, ``interrupted``, ``complete``, ``stopped``, ``failed``, and
+        ``left`` to start.
+    """
+    states = {result.uid: result.state for result in folder.all_results()}
+    specs = folder.all_specs()
+    unfinished = "running" if state == "running" else "interrupted"
+    counted = Counter(states.get(spec.uid, unfinished) for spec in specs)
+    begun = sum(spec.retrains is None for spec in specs)
+    left = 0 if folder.finished() else max(0, folder.config().budget.trials - begun)
+    return {name: counted[name] for name in STATES} | {"left": left}
 
 
 def _step(folder: SweepFolder, spec: TrialSpec) -> dict[str, Any]:

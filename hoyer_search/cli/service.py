@@ -29,7 +29,7 @@ def list_sweeps(storage: Path, address: str | None, as_json: bool) -> None:
     hoyer-search list --storage /shared/runs --address http://head:8265
     """
     from hoyer_search import service
-    from hoyer_search.status import sweep_status
+    from hoyer_search.status import trial_counts
 
     jobs = service.jobs(address) if address else {}
     here = {name: SweepFolder.open(storage, name) for name in sweep_names(storage)}
@@ -37,8 +37,8 @@ def list_sweeps(storage: Path, address: str | None, as_json: bool) -> None:
     for name in dict.fromkeys([*here, *jobs]):
         row: dict[str, Any] = {"sweep": name, "state": None, "trials": None}
         if name in here:
-            status = sweep_status(here[name])
-            row |= {key: status[key] for key in ("state", "trials")}
+            state = here[name].state()
+            row |= {"state": state, "trials": trial_counts(here[name], state)}
         rows.append(row | {"job": _plain(jobs.get(name))})
     if as_json:
         print_json(rows)
