@@ -1,14 +1,18 @@
 """Atomic writes and checksums: no reader ever sees half a file or half a folder."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 def sha256_file(path: Path) -> str:
@@ -56,6 +60,63 @@ def read_json(path: Path) -> Any:
         ValueError: It is not JSON.
     """
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def append_line(path: Path, line: str) -> None:
+    """Appends a line whole or not at all, in one write.
+
+    A last line that a killed writer left without its end is ended first, lest it spoil this one.
+
+    Args:
+        path: The file; made when there is none.
+        line: Text without a line break.
+
+    Raises:
+        OSError: It cannot be written, e.g. for want of space; the file is as it was.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.fstat(handle).st_size
+        torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+        data = b"\n" * torn + line.encode() + b"\n"
+        if os.write(handle, data) != len(data):  # the disk took a part of it
+            os.ftruncate(handle, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    finally:
+        os.close(handle)
+
+
+def read_lines(path: Path) -> Iterator[Any]:
+    """Yields the value of each whole line of a JSON-lines file; no file has none.
+
+    A last line without its end is still being written, and one that is no JSON was torn.
+    """
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if line.endswith("\n"):
+                with contextlib.suppress(ValueError):
+                    yield json.loads(line)
+
+
+def out_of_space(error: BaseException | None) -> bool:
+    """Returns whether an error, or one that it came from, is that a disk or a quota is full."""
+    while error is not None:
+        full = (errno.ENOSPC, errno.EDQUOT)
+        if isinstance(error, OSError) and error.errno in full:
+            return True
+        if any(f"(os error {number})" in str(error) for number in full):  # safetensors' own type
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what killed writers left half-written in a folder that nobody else writes to."""
+    for left in folder.glob(".*.*"):
+        if _TEMPORARY.fullmatch(left.name):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def sync_directory(folder: Path) -> None:

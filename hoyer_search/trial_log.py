@@ -1,10 +1,10 @@
 """The log of one trial: its steps and its failures, as they lie in its folder."""
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
+from hoyer_search import files
 from hoyer_search.errors import InputError
 from hoyer_search.store import SweepFolder
 
@@ -45,8 +45,4 @@ def trial_log(
 
 
 def _failures(folder: SweepFolder, uid: str) -> list[dict[str, Any]]:
-    path = folder.trial(uid) / "failures.jsonl"
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.endswith("\n")]
+    return [*files.read_lines(folder.trial(uid) / "failures.jsonl")]

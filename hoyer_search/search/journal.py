@@ -1,9 +1,11 @@
 """The file that holds the study, mended after a crash."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
 
 def open_journal(path: Path) -> JournalStorage:
@@ -19,7 +21,29 @@ def open_journal(path: Path) -> JournalStorage:
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     if path.exists():
         _drop_torn_line(path)
-    return JournalStorage(JournalFileBackend(str(path)))
+    return JournalStorage(_WholeLines(path))
+
+
+class _WholeLines(BaseJournalBackend):
+    """Optuna's file, without the half of a line that it leaves when the disk is full.
+
+    What is written once there is room again would stand behind that half, and no study could be
+    read from the file any more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = JournalFileBackend(str(path))
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        return self._file.read_logs(log_number_from)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        try:
+            self._file.append_logs(logs)
+        except OSError:
+            _drop_torn_line(self._path)
+            raise
 
 
 def _drop_torn_line(path: Path) -> None:

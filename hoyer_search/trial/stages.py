@@ -41,6 +41,8 @@ class Attempt:
         self._file = folder / "attempt"
         self._id = uuid.uuid4().hex
         files.write_text(self._file, self._id)
+        for part in (folder, *folder.glob("*.partial")):
+            files.remove_unfinished(part)
 
     @property
     def current(self) -> bool:

@@ -1,3 +1,4 @@
+import resource
 import time
 
 import optuna
@@ -34,3 +35,17 @@ def test_a_dead_writers_lock_does_not_hold_anyone_up(path):
     load(path).ask()
     assert time.monotonic() - started < 25, "Optuna waits 30 s"
     assert not lock.is_symlink()
+
+
+def test_half_a_line_that_a_full_disk_took_is_not_left(path):
+    study, before = load(path), path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            study.ask()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    study.ask()
+    assert len(load(path).trials) == 3
