@@ -11,11 +11,14 @@ STORAGE/SWEEP/points/UID-K/       artefacts of finetuned points
 STORAGE/SWEEP/tracking/           what MLflow has acknowledged
 STORAGE/SWEEP/usage.json          hours that the search has used
 STORAGE/SWEEP/finished.json       why the search ended
+STORAGE/SWEEP/driver.json         who runs the sweep, or ran it last; driver.lock says whether
 STORAGE/SWEEP/report.html         what `hoyer-search report` wrote
 """
 
 import json
+import os
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
@@ -41,6 +44,9 @@ from hoyer_search.results import (
 )
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+LOCK_SECONDS = 1.0
+"""How long a driver tries to take a sweep before it says that another runs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,16 +241,8 @@ class SweepFolder:
         )
 
     def metrics(self, uid: str) -> Iterator[dict[str, Any]]:
-        """Yields the whole lines of a trial's ``metrics.jsonl``; a torn last line is left out."""
-        path = self.trial(uid) / "metrics.jsonl"
-        if path.is_file():
-            with path.open(encoding="utf-8", errors="replace") as file:
-                for line in file:
-                    if line.endswith("\n"):
-                        try:
-                            yield json.loads(line)
-                        except ValueError:
-                            continue  # a line torn by a power cut; the next attempt wrote on
+        """Yields the whole lines of a trial's ``metrics.jsonl``; torn ones are left out."""
+        yield from files.read_lines(self.trial(uid) / "metrics.jsonl")
 
     def all_specs(self) -> list[TrialSpec]:
         """Returns the specifications of trials and retrainings, by number and repeat."""
@@ -262,16 +260,32 @@ class SweepFolder:
         The lock ends with the process, however it ends.
 
         Raises:
-            StorageError: Another process runs this sweep.
+            StorageError: Another process runs this sweep; it is named.
+            OSError: The folder cannot be written.
         """
-        lock = FileLock(self.path / "driver.lock", blocking=False)
+        # Whoever asks whether the sweep runs holds the lock for a moment.
+        lock = FileLock(self.path / "driver.lock", timeout=LOCK_SECONDS)
         try:
             lock.acquire()
         except Timeout as error:
             raise StorageError(
-                f"sweep {self.name!r} is being run by another process: wait for it or stop it"
+                f"sweep {self.name!r} is being run by {self._holder()}: wait for it or stop it"
             ) from error
+        holder = {"host": socket.gethostname(), "pid": os.getpid()}
+        try:
+            files.write_json(self.path / "driver.json", holder)
+        except OSError:
+            lock.release()
+            raise
         return lock
+
+    def _holder(self) -> str:
+        """Returns who said last that it runs the sweep: while the lock is held, its holder."""
+        try:
+            holder = files.read_json(self.path / "driver.json")
+            return f"process {holder['pid']} on {holder['host']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
 
     @property
     def running(self) -> bool:

@@ -1,0 +1,35 @@
+"""One driver a sweep: the lock, who holds it, and what becomes of it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from hoyer_search.errors import StorageError
+
+HOLD = (
+    "import sys, time; from pathlib import Path; from hoyer_search.store import SweepFolder; "
+    "lock = SweepFolder(Path(sys.argv[1])).lock(); print('held', flush=True); time.sleep(600)"
+)
+
+
+def test_a_second_driver_is_refused_and_told_who_has_the_sweep(toy_config, make_sweep):
+    folder = make_sweep(toy_config())
+    first = subprocess.Popen([sys.executable, "-c", HOLD, folder.path], stdout=subprocess.PIPE)
+    try:
+        assert first.stdout.readline() == b"held\n"
+        assert folder.state() == "running"
+        with pytest.raises(
+            StorageError, match=rf"is being run by process {first.pid} on \S+: wait"
+        ):
+            folder.lock()
+        (folder.path / "driver.json").write_text("{torn")
+        with pytest.raises(StorageError, match="is being run by another process"):
+            folder.lock()
+    finally:
+        first.kill()
+        first.communicate()
+    # Nothing of it is in the way, nor is it named any more.
+    assert folder.state() == "interrupted"
+    with folder.lock():
+        assert folder.state() == "running"
