@@ -133,7 +133,7 @@ def train(
         Every epoch that this call trained.
 
     Raises:
-        TrialDiverged: The loss became NaN or infinite.
+        TrialDiverged: The loss or the penalty became NaN or infinite.
     """
     optimizer = make_optimizer(model, settings)
     state = State(model=model, optimizer=optimizer)
@@ -154,11 +154,12 @@ def train(
             penalty=penalty,
             masks=masks,
         )
-        if not math.isfinite(loss):
-            raise TrialDiverged(
-                f"the loss became {loss} in epoch {epoch + 1} of {settings.epochs}: "
-                "lower the learning rate or the decay"
-            )
+        for name, value in (("loss", loss), ("penalty", penalty_value)):
+            if not math.isfinite(value):
+                raise TrialDiverged(
+                    f"the {name} became {value} in epoch {epoch + 1} of {settings.epochs}: "
+                    "lower the learning rate or the decay"
+                )
         accuracy = evaluate(model, val_data, topk=topk)
         if keep_best and accuracy >= state.best_accuracy:
             state.keep(accuracy)
