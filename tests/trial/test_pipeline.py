@@ -198,14 +198,15 @@ def test_looking_at_milestones_changes_nothing_and_can_be_left(start, tmp_path):
     assert accuracies[0] == accuracies[1]
 
 
-def test_a_damaged_stage_is_run_again(start):
+@pytest.mark.parametrize("kept", [-8, 100])
+def test_a_damaged_stage_is_run_again(start, kept):
     folder, spec, data, _ = start()
     list(run_trial(folder, spec, data))
     trial = folder.trial(spec.uid)
     expected = folder.result(spec.uid).curve
     (trial / "result.json").unlink()
     weights = next(trial.glob("regularize-*")) / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-8] + b"\xff" * 8)
+    weights.write_bytes(weights.read_bytes()[:kept] + b"\xff" * (8 if kept < 0 else 0))
     steps = list(run_trial(folder, spec, data))
     assert [s.epoch for s in steps if s.stage == "regularize"] == [1, 2, 3, 4]
     assert folder.result(spec.uid).curve == expected

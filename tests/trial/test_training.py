@@ -48,6 +48,16 @@ def fit(batches, folder, model=None, *, stop_after=None, every_minutes=1e-9, **c
     return model, seen
 
 
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def weights(model):
     return torch.cat([p.detach().flatten() for p in model.state_dict().values()]).double()
 
@@ -84,11 +94,11 @@ def test_a_training_that_is_left_saves_where_it_stands(batches, tmp_path):
     assert torch.equal(weights(whole), weights(resumed))
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(batches, tmp_path):
+@pytest.mark.parametrize("damage", [cut_short, flip_a_bit])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(batches, tmp_path, damage):
     fit(batches, tmp_path / "c", stop_after=3, settings={"epochs": 4})
     newest = sorted((tmp_path / "c").iterdir())[-1]
-    state = newest / "state.safetensors"
-    state.write_bytes(state.read_bytes()[:-1] + b"\x00")
+    damage(newest / "state.safetensors")
     whole, _ = fit(batches, tmp_path / "whole", settings={"epochs": 4})
     resumed, rest = fit(batches, tmp_path / "c", settings={"epochs": 4})
     assert len(rest) < 4, "the older generation was used"
