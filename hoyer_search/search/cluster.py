@@ -17,7 +17,10 @@ from ray import _raylet
 from hoyer_search.config import Resources
 from hoyer_search.errors import ConfigError, ConnectionFailed
 
+log = logging.getLogger(__name__)
+
 CONNECT_SECONDS = 3.0
+START_ATTEMPTS = 3
 COUNT_SECONDS = 2.0
 """How old the count of nodes may be."""
 
@@ -101,7 +104,7 @@ def cluster(address: str | None) -> Iterator[Path]:
     are as before afterwards.
 
     Raises:
-        ConnectionFailed: The cluster refuses the connection.
+        ConnectionFailed: The cluster refuses the connection, or Ray did not start here.
     """
     temporary = Path(tempfile.mkdtemp(prefix=f"hs-{os.getpid()}-", dir="/tmp"))
     variables = dict(_TUNE)
@@ -201,13 +204,28 @@ def _no_room(resources: Resources) -> str:
 
 
 def _start(folder: Path) -> None:
-    ray.init(
-        num_cpus=num_cores(),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.CRITICAL,
-        _temp_dir=str(folder),
-        _node_ip_address="127.0.0.1",
+    """Starts Ray; it gives up after 15 s to 30 s by itself, too soon for a busy machine."""
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            ray.init(
+                num_cpus=num_cores(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                _temp_dir=str(folder),
+                _node_ip_address="127.0.0.1",
+            )
+            return
+        except Exception as error:  # it has no type of its own; what was started ends with us
+            if "timed out during startup" not in str(error):
+                raise
+            log.warning(
+                "Ray did not start in time (attempt %d of %d): the machine is busy",
+                *(attempt, START_ATTEMPTS),
+            )
+    raise ConnectionFailed(
+        f"Ray did not start in {START_ATTEMPTS} attempts of 30 s: end what else keeps this machine "
+        f"busy, or give a cluster that runs with --address"
     )
 
 
