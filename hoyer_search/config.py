@@ -20,7 +20,7 @@ StoppingName = Literal["curve", "asha", "none"]
 class Section(BaseModel):
     """A part of the configuration: immutable, unknown keys refused, types not coerced."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class Model(Section):

@@ -13,15 +13,24 @@ HoyerSearchError
 │   └── TrialFenced           a newer attempt of the same trial has taken over
 └── ShrinkError               a shrunk network would not equal the masked one
 
-Every message states the rule, the value received and the remedy.
+Every message states the rule, the value received and the remedy, and holds no secret.
 """
 
 import difflib
 from collections.abc import Iterable
 
+from hoyer_search.redaction import redact
+
 
 class HoyerSearchError(Exception):
-    """Root of every error that hoyer-search raises on purpose."""
+    """Root of every error that hoyer-search raises on purpose.
+
+    What it was given may be a URL with a password, and what another library said may quote one:
+    such secrets are taken out of the message.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redact(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class InputError(HoyerSearchError):

@@ -123,9 +123,10 @@ class Job:
         Raises:
             InputError: Something given is wrong, or the sweep runs; nothing was submitted.
         """
-        from hoyer_search.sweep import changed_config
+        from hoyer_search.sweep import changed_config, check_public
 
         check_name(self.name)
+        check_public(overrides or {})  # also where the storage cannot be seen
         if self.storage.is_dir():
             folder = SweepFolder.open(self.storage, self.name)
             changed_config(folder, overrides or {})

@@ -15,6 +15,7 @@ from hoyer_search import spaces, tracking
 from hoyer_search.client import DEFAULT_STORAGE, StoredSweep
 from hoyer_search.config import SweepConfig
 from hoyer_search.errors import ConfigError, StorageError
+from hoyer_search.redaction import paths_of_secrets
 from hoyer_search.results import Earlier, Event
 from hoyer_search.store import SweepFolder, check_new
 
@@ -109,8 +110,9 @@ def changed_config(folder: SweepFolder, overrides: Mapping[str, Any]) -> SweepCo
     """Returns a sweep's configuration with some of it replaced, all in memory.
 
     Raises:
-        ConfigError: A field may not change once trials have run, or its value is wrong.
+        ConfigError: A field may not change once trials have run, or its value is wrong or secret.
     """
+    check_public(overrides)
     for path in overrides:
         if path.split(".")[0] not in CHANGEABLE:
             raise ConfigError(
@@ -147,14 +149,29 @@ def load_space(
     """Returns the configuration that a space's name, file or configuration stands for.
 
     Raises:
-        ConfigError: The space is unknown or breaks a rule.
+        ConfigError: The space is unknown, breaks a rule or holds a secret.
         TypeError: A configuration is given together with overrides.
     """
     if not isinstance(space, SweepConfig):
-        return spaces.load(space if isinstance(space, str) else Path(space), overrides=overrides)
-    if overrides:
+        space = spaces.load(space if isinstance(space, str) else Path(space), overrides=overrides)
+    elif overrides:
         raise TypeError("overrides go with a space's name or file, not with a SweepConfig")
+    check_public(space.model_dump(mode="json"))
     return space
+
+
+def check_public(config: Mapping[str, Any]) -> None:
+    """Checks that a configuration, or a part of it, holds no secret: it is stored and shown.
+
+    Raises:
+        ConfigError: A value is a URL with a user or password, or a secret of the environment.
+    """
+    for path in paths_of_secrets(dict(config)):
+        raise ConfigError(
+            f"{path}: a sweep's configuration is stored and shown, so it may hold no secret; this "
+            "value has a URL with a user or password in it, or the value of an environment "
+            "variable that is named as one. Let your code read it from the environment"
+        )
 
 
 def _earlier(config: SweepConfig, storage: Path) -> Earlier | None:

@@ -21,13 +21,19 @@ def job_environment(
         given: Further fields.
 
     Raises:
-        InputError: There is no such folder, or ``env_vars`` is no mapping.
+        InputError: There is no such folder, or ``env_vars`` is no mapping of text to text.
     """
     environment = dict(given or {})
     variables = environment.get("env_vars") or {}
     if not isinstance(variables, Mapping):
         kind = type(variables).__name__  # the value may be a secret
         raise InputError(f"runtime environment: env_vars must be a mapping, got a {kind}")
+    for name, value in variables.items():
+        if not isinstance(value, str):  # Ray's own message would quote it
+            raise InputError(
+                f"runtime environment: env_vars.{name} must be text, got {type(value).__name__}: "
+                "put it in quotes"
+            )
     environment["env_vars"] = dict(variables)
     if working_dir is not None:
         if not Path(working_dir).is_dir():

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+import traceback
+from types import TracebackType
 
 import click
 
@@ -9,6 +11,7 @@ from hoyer_search import __version__
 from hoyer_search.cli import environment, jobs, networks, planning, reports, service, sweeps
 from hoyer_search.cli.terminal import err, say
 from hoyer_search.errors import HoyerSearchError, InputError
+from hoyer_search.redaction import redact
 
 EXIT_ERROR, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -57,9 +60,26 @@ for _command in (
     cli.add_command(_command)
 
 
+class _Redacting(logging.Formatter):
+    """Formats a record, traceback included, without the secrets in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def _print_redacted(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Prints the traceback of an error that nobody expected, without the secrets in it."""
+    sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
+
+
 def main() -> None:
     """Runs the command line; exit codes are 0, 1 (failed), 2 (bad input), 130 (interrupted)."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Redacting("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    sys.excepthook = _print_redacted
     try:
         cli(prog_name="hoyer-search", standalone_mode=False)
     except click.exceptions.Exit as error:

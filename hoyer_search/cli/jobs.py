@@ -114,6 +114,6 @@ def _read_environment(file: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError(
             f"--runtime-env {file} must be a mapping of Ray's fields, e.g. pip: [timm]; "
-            f"got {data!r}"
+            f"got {type(data).__name__}"  # what it holds may be a secret
         )
     return data

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from hoyer_search.display import clock
+from hoyer_search.redaction import redact
 
 # Where no terminal says how wide it is (a pipe, a log file), tables get room for every column.
 _width = None if sys.stdout.isatty() else 140
@@ -15,8 +16,8 @@ out, err = Console(width=_width), Console(stderr=True)
 
 
 def say(text: str, *, console: Console = out) -> None:
-    """Prints a line as it is: no markup, no colours, no wrapping."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    """Prints a line as it is but for secrets: no markup, no colours, no wrapping."""
+    console.print(redact(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def print_json(document: Any) -> None:

@@ -1,9 +1,10 @@
-"""How a trial's failures are recorded in its folder."""
+"""How a trial's failures are recorded in its folder, without the secrets that they quote."""
 
 import json
 import time
 
 from hoyer_search import results
+from hoyer_search.redaction import redact
 from hoyer_search.results import TrialResult, TrialSpec
 from hoyer_search.store import SweepFolder
 
@@ -21,7 +22,7 @@ def append_failure(folder: SweepFolder, spec: TrialSpec, error: str) -> int:
     """
     path = folder.trial(spec.uid) / "failures.jsonl"
     with path.open("a+", encoding="utf-8") as file:
-        file.write(json.dumps({"time": time.time(), "error": error}) + "\n")
+        file.write(json.dumps({"time": time.time(), "error": redact(error)}) + "\n")
         file.seek(0)
         return sum(1 for _ in file)
 
@@ -34,7 +35,7 @@ def record_failed(folder: SweepFolder, spec: TrialSpec, error: str) -> TrialResu
         params=spec.params,
         state="failed",
         dense=folder.dense(),
-        error=error,
+        error=redact(error),
         retrains=spec.retrains,
     )
     results.save(folder.trial(spec.uid) / "result.json", result)

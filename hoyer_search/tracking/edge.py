@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from hoyer_search.errors import ConnectionFailed, HoyerSearchError
+from hoyer_search.redaction import redact
 from hoyer_search.tracking.address import SQLITE, check_address, without_password
 
 _ENVIRONMENT = {
@@ -149,13 +150,8 @@ def with_tags(tags: Mapping[str, str]) -> str:
     return " AND ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
 
 
-def without_passwords(text: str) -> str:
-    """Returns a text with user and password taken out of every URI in it."""
-    return re.sub(r"//[^/\s]+@", "//", text)
-
-
 def _translated(error: Exception, uri: str, doing: str) -> HoyerSearchError:
-    text = without_passwords(str(error))
+    text = redact(str(error))
     missing = getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
     if missing or "must be in the 'active' state" in text:
         return RecordGone(text)

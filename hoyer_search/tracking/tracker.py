@@ -5,6 +5,7 @@ import threading
 import time
 
 from hoyer_search.errors import HoyerSearchError
+from hoyer_search.redaction import redact
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking.address import default_uri
 from hoyer_search.tracking.client import Client
@@ -124,7 +125,7 @@ class Tracker:
                 self._client = new_client(self._folder, self._uri)
             self._last = sync(self._folder, self._uri, running=running, client=self._client)
         except Exception as error:  # tracking must never end a sweep, whatever breaks in it
-            text = str(error)
+            text = redact(str(error))
             if text != self._problem:  # once, not every few seconds
                 expected = isinstance(error, HoyerSearchError)
                 log.warning("tracking falls behind: %s", text, exc_info=not expected)
