@@ -136,12 +136,20 @@ class SweepFolder:
         return self.path / "pretrained" / key
 
     def trial(self, uid: str) -> Path:
-        """Returns the folder of a trial."""
-        return self.path / "trials" / uid
+        """Returns the folder of a trial.
+
+        Raises:
+            StorageError: A record gives it an id that leads elsewhere.
+        """
+        return self.path / "trials" / _plain(uid)
 
     def point(self, name: str) -> Path:
-        """Returns the folder of a point's artefact; ``name`` is ``Point.name``."""
-        return self.path / "points" / name
+        """Returns the folder of a point's artefact; ``name`` is ``Point.name``.
+
+        Raises:
+            StorageError: A record gives it a name that leads elsewhere.
+        """
+        return self.path / "points" / _plain(name)
 
     def config(self) -> SweepConfig:
         """Returns the sweep's configuration.
@@ -177,8 +185,16 @@ class SweepFolder:
             results.save(self.path / "finished.json", finished)
 
     def provenance(self) -> dict[str, Any]:
-        """Returns versions, revision, machine and time of the sweep's start."""
-        provenance: dict[str, Any] = files.read_json(self.path / "provenance.json")
+        """Returns versions, revision, machine and time of the sweep's start.
+
+        Raises:
+            StorageError: The file is missing or damaged.
+        """
+        path = self.path / "provenance.json"
+        try:
+            provenance: dict[str, Any] = dict(files.read_json(path))
+        except (OSError, ValueError, TypeError) as error:
+            raise StorageError(f"{path} does not hold a provenance: {error}") from error
         return provenance
 
     def earlier(self) -> Earlier | None:
@@ -306,6 +322,19 @@ class SweepFolder:
 
 def _order(record: TrialSpec | TrialResult) -> tuple[int, int]:
     return record.number, record.retrains.repeat if record.retrains else 0
+
+
+def _plain(name: str) -> str:
+    """Returns the name of a folder of the sweep, which whoever can write to it may have chosen.
+
+    Raises:
+        StorageError: It is no plain folder name.
+    """
+    if not NAME.fullmatch(name):
+        raise StorageError(
+            f"a record of the sweep names a folder {name!r}, which is no plain name: it is damaged"
+        )
+    return name
 
 
 def check_name(name: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
+from hoyer_search.errors import StorageError
+
 
 def open_journal(path: Path) -> JournalStorage:
     """Opens the journal of a study, and creates it when there is none.
@@ -17,11 +19,20 @@ def open_journal(path: Path) -> JournalStorage:
 
     Args:
         path: The journal's file; its folder exists.
+
+    Raises:
+        StorageError: The file holds something else.
     """
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     if path.exists():
         _drop_torn_line(path)
-    return JournalStorage(_WholeLines(path))
+    try:
+        return JournalStorage(_WholeLines(path))
+    except ValueError as error:
+        raise StorageError(
+            f"{path} does not hold a study: {error}. Restore it, or start a new sweep that knows "
+            f"this one's trials by `warm_start_from: {path.parent}`"
+        ) from error
 
 
 class _WholeLines(BaseJournalBackend):
