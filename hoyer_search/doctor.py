@@ -84,6 +84,16 @@ def look(storage: str | None, mark: str, name: str) -> dict[str, Any]:
     return seen
 
 
+def look_as_node(storage: str | None, mark: str, name: str) -> dict[str, Any]:
+    """Returns what ``look`` does, and whether the Ray node that it runs on asks for a token.
+
+    Whoever asks may have a token that the cluster does not want.
+    """
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+    return look(storage, mark, name) | {"token": is_token_auth_enabled()}
+
+
 class _Mark:
     """A file in the storage folder by which nodes see that they have the same one."""
 
@@ -142,14 +152,13 @@ def _look_at_nodes(mark: _Mark) -> list[Finding]:
         if node["Alive"]
     }
     tasks = {
-        ray.remote(num_cpus=0, max_retries=0)(look)
+        ray.remote(num_cpus=0, max_retries=0)(look_as_node)
         .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
         .remote(*mark.task(node["NodeID"])): name
         for name, node in nodes.items()
     }
     ready, late = ray.wait(list(tasks), num_returns=len(tasks), timeout=NODE_SECONDS)
-    findings = [_token()]
-    findings += [_silent(tasks[task], f"no answer within {NODE_SECONDS:g} s") for task in late]
+    findings = [_silent(tasks[task], f"no answer within {NODE_SECONDS:g} s") for task in late]
     seen: dict[str, dict[str, Any]] = {}
     for task in ready:
         name = tasks[task]
@@ -157,20 +166,23 @@ def _look_at_nodes(mark: _Mark) -> list[Finding]:
             seen[name] = ray.get(task) | {"gpus": nodes[name]["Resources"].get("GPU", 0)}
         except ray.exceptions.RayError as error:
             findings.append(_silent(name, str(error).strip().splitlines()[-1]))
-    return findings + _judge(seen, mark, ids={name: node["NodeID"] for name, node in nodes.items()})
+    ids = {name: node["NodeID"] for name, node in nodes.items()}
+    return findings + _token(seen) + _judge(seen, mark, ids=ids)
 
 
-def _token() -> Finding:
-    from ray._private.authentication.authentication_utils import is_token_auth_enabled
-
-    if is_token_auth_enabled():
-        return Finding("token", "Ray asks for a token")
-    return Finding(
+def _token(seen: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    if not seen:
+        return []
+    open_nodes = [name for name, each in seen.items() if not each["token"]]
+    if not open_nodes:
+        return [Finding("token", "Ray asks for a token")]
+    finding = Finding(
         "token",
-        "Ray asks for no token: whoever reaches the cluster runs code on it",
+        f"{', '.join(open_nodes)}: Ray asks for no token: whoever reaches it runs code on it",
         "set RAY_AUTH_MODE=token and the same RAY_AUTH_TOKEN_PATH on every node and here, "
         "and start Ray again",
     )
+    return [finding]
 
 
 def _silent(name: str, reason: str) -> Finding:

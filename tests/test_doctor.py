@@ -77,6 +77,15 @@ def test_versions_that_differ_are_named(node):
     assert differing.found.startswith("b: torch 1.0.0, where this machine has torch ")
 
 
+def test_nodes_that_ask_for_no_token_are_named(node):
+    closed, open_ = node | {"token": True}, node | {"token": False}
+    assert doctor._token({"a": closed}) == [Finding("token", "Ray asks for a token")]
+    (finding,) = doctor._token({"a": closed, "b": open_})
+    assert finding.found == "b: Ray asks for no token: whoever reaches it runs code on it"
+    assert "RAY_AUTH_MODE=token" in finding.remedy
+    assert doctor._token({}) == []
+
+
 def test_little_space_is_named_with_its_node(node):
     full = node | {"free": {"/tmp": 2**40, "/sweeps": 2**20}}
     (finding,) = [f for f in judge(a=node, b=full) if f.check == "disk"]
