@@ -2,11 +2,12 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.stamp
+PIP_AUDIT := 2.10.1
 PYTEST := $(BIN)/python -m pytest
 # A file stays in one process, since its tests share sweeps; the slow files start first.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup sweep test check lint types imports browser cluster chaos clean
+.PHONY: help setup sweep test check lint types imports audit browser cluster chaos clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -49,7 +50,12 @@ types: $(STAMP) ## static types
 imports: $(STAMP) ## direction of imports
 	$(BIN)/lint-imports
 
+audit: $(STAMP) ## known vulnerabilities of what requirements.lock pins (asks pypi.org)
+	test -x .venv-audit/bin/pip-audit || $(BIN)/python -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit==$(PIP_AUDIT)
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement requirements.lock
+
 check: test lint types imports ## all that CI checks
 
 clean: ## remove the environment and caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* dist
+	rm -rf .venv .venv-audit .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* dist
