@@ -224,7 +224,9 @@ def _search(
             on_event(event)
 
         try:
-            run_search(folder, data=data, address=address, on_event=observe)
+            run_search(
+                folder, data=data, address=address, on_event=observe, outbox=tracker.num_waiting
+            )
         except BaseException:
             tracker.close(timeout=10)  # whoever stops a sweep does not want to wait
             raise

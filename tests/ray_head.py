@@ -13,6 +13,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from hoyer_search.search import monitoring
+
+METRICS = {
+    f"ray_{monitoring.TRIALS}",
+    f"ray_{monitoring.EPOCHS}_total",
+    f"ray_{monitoring.HYPERVOLUME}",
+    f"ray_{monitoring.OUTBOX}",
+}
+"""Names of a sweep's metrics as Prometheus has them."""
+
 ATTEMPTS = 3
 """Ray gives up starting a node after 30 s, too soon for a busy machine."""
 
@@ -83,14 +93,16 @@ class Head:
     def _options(self, *, head: bool) -> list[str]:
         if not head:
             return [f"--address=127.0.0.1:{self.port}"]
-        self.port, dashboard = free_port(), free_port()
+        self.port, dashboard, metrics = free_port(), free_port(), free_port()
         self.address = f"http://127.0.0.1:{dashboard}"
+        self.metrics = f"http://127.0.0.1:{metrics}/metrics"
         return [
             "--head",
             f"--port={self.port}",
             f"--temp-dir={self.folder}",
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={dashboard}",
+            f"--metrics-export-port={metrics}",
             f"--ray-client-server-port={free_port()}",
         ]
 

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 import toys
-from ray_head import ray_head
+from prometheus_client.parser import text_string_to_metric_families
+from ray_head import METRICS, ray_head
 from test_sweep import call
 
 from hoyer_search.search.cluster import read_authentication
@@ -40,8 +42,10 @@ time.sleep(600)
 
 @pytest.fixture(scope="module")
 def head():
+    variables = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    variables |= {"RAY_metrics_report_interval_ms": "1000"}
     with (
-        ray_head(cpus=1, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT)) as started,
+        ray_head(cpus=1, **variables) as started,
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("RAY_AUTH_MODE", "token")
@@ -69,6 +73,18 @@ def wait_until(condition, *, seconds=400):
     return value
 
 
+def metrics_of(head, sweep):
+    """Returns the values of a sweep's metrics at Ray's endpoint for Prometheus, by name and tag."""
+    with urllib.request.urlopen(head.metrics, timeout=10) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    return {
+        (sample.name, sample.labels.get("state") or sample.labels.get("stage")): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.labels.get("sweep") == sweep
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_a_submitted_sweep_outlives_its_client_and_its_driver(head, user, monkeypatch, capsys):
@@ -93,8 +109,16 @@ def test_a_submitted_sweep_outlives_its_client_and_its_driver(head, user, monkey
     assert status["job"]["state"] in ("pending", "running")
     command("resume", "far", *address, *stored, code=2)  # it has a job already
 
-    # Its driver is killed, and goes on by itself.
+    # Ray shows how it goes.
     wait_until(lambda: any(sweep.path.glob("trials/*/metrics.jsonl")))
+    seen = {}
+    wait_until(
+        lambda: seen.update(metrics_of(head, "far")) or {name for name, _ in seen} == METRICS
+    )
+    assert seen["ray_hoyer_search_epochs_total", "pretrain"] == 3
+    assert seen["ray_hoyer_search_trials", "failed"] == 0
+
+    # Its driver is killed, and goes on by itself.
     (driver,) = head.processes("hoyer_search run ")
     os.kill(driver, signal.SIGKILL)
     wait_until(lambda: head.processes("hoyer_search resume far "))

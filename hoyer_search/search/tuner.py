@@ -14,6 +14,7 @@ from hoyer_search.results import Event, Finished
 from hoyer_search.search.cluster import Slots, check_cluster, cluster
 from hoyer_search.search.events import Events, OnEvent
 from hoyer_search.search.interruption import Interruption
+from hoyer_search.search.monitoring import Monitor
 from hoyer_search.search.pretraining import Pretrain, pretrain_remotely
 from hoyer_search.search.retraining import Retrainings
 from hoyer_search.search.scheduler import StoppingScheduler
@@ -35,6 +36,7 @@ def run_search(
     data: Any,
     address: str | None = None,
     on_event: OnEvent,
+    outbox: Callable[[], int] = lambda: 0,
     run_trial: RunTrial | None = None,
     pretrain: Pretrain | None = None,
 ) -> None:
@@ -50,6 +52,8 @@ def run_search(
         on_event: Called in this thread with every step of pretraining (``spec`` is None), and
             with every trial's start, steps and end. An end that an earlier call did not see comes
             from ``folder.results()`` only. What it raises ends the search.
+        outbox: Returns how many rows of the sweep the tracking server lacks, which is one of its
+            metrics; called in another thread.
         run_trial: Runs one trial; by default the pipeline of the paper.
         pretrain: Trains the dense network; likewise.
 
@@ -67,9 +71,14 @@ def run_search(
     stopping = Stopping.of(folder, config, in_order)
     if _goes_on(study, stopping) or Retrainings(folder, config).num_left:
         folder.save_finished(None)
-        with cluster(address) as temporary:
+        with cluster(address) as temporary, Monitor(folder, config, outbox=outbox) as monitor:
+
+            def observe(event: Event) -> None:
+                monitor.observe(event)
+                on_event(event)
+
             slots = Slots(config.resources, elastic=address is not None)
-            search = SearchRun(folder, config, study, on_event, stopping, temporary, slots)
+            search = SearchRun(folder, config, study, observe, stopping, temporary, slots)
             search.run(data, run_trial or _run_trial(), pretrain or _pretrain())
     elif folder.finished() is None:  # a budget that was spent before anything could run
         stopping.meter.save()

@@ -10,6 +10,7 @@ from hoyer_search.store import SweepFolder
 from hoyer_search.tracking.address import default_uri
 from hoyer_search.tracking.client import Client
 from hoyer_search.tracking.sync import SyncReport, new_client, sync
+from hoyer_search.tracking.waiting import num_waiting
 
 START_SECONDS = 5.0
 """Longest wait before the first sync, in which Ray starts in the same process."""
@@ -70,6 +71,10 @@ class Tracker:
         """Starts the thread."""
         self._began = time.monotonic()
         self._thread.start()
+
+    def num_waiting(self) -> int:
+        """Returns how many steps and results of trials MLflow has not acknowledged yet."""
+        return num_waiting(self._folder, self._uri)
 
     def notify(self) -> None:
         """Asks for a sync soon, e.g. because a trial ended; returns at once."""
