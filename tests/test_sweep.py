@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import canaries
 import mlflow
 import pytest
 import torch
@@ -37,6 +38,7 @@ def sweep(toy_space, tmp_path_factory):
     events = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", PATH)
+        canaries.plant(patch)
         finished = hs.run(
             toy_space,
             name="done",
@@ -117,6 +119,10 @@ def test_mlflow_holds_what_the_folder_holds(sweep):
         assert run.info.status == ("FAILED" if trial["state"] == "failed" else "FINISHED")
     (registered,) = client.search_registered_models()
     assert {"best", "knee"} <= set(registered.aliases)
+
+
+def test_secrets_of_the_environment_are_stored_nowhere(sweep):
+    assert canaries.in_folder(sweep.folder.parent) == []
 
 
 def test_show_prints_the_documented_keys(sweep, monkeypatch, capsys):
