@@ -248,6 +248,7 @@ def test_models_start_with_what_is_known(first, config, sampler):
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 def test_a_killed_driver_goes_on_and_tells_nothing_twice(first, config, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
     config = config.model_copy(update={"budget": config.budget.model_copy(update={"trials": 4})})

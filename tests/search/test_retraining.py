@@ -100,6 +100,7 @@ def test_nothing_is_retrained_unless_it_is_asked_for(folder, config):
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 def test_a_killed_driver_goes_on_with_the_retrainings(config, make_sweep):
     config = config.model_copy(update={"confirm": 3})
     folder = make_sweep(config)

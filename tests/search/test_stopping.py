@@ -132,6 +132,7 @@ def test_a_sweep_stops_when_it_is_flat_and_goes_on_with_more_budget(toy_config, 
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 def test_accelerator_hours_count_what_a_killed_driver_spent(toy_config, make_sweep):
     """One worker and trials of 0.8 s, so core-seconds are about the trials' wall seconds."""
     config = toy_config(

@@ -128,6 +128,7 @@ def test_hopeless_trials_are_stopped_early(toy_config, make_sweep):
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 def test_a_sweep_survives_ctrl_c_and_kill_9_of_its_driver(toy_config, make_sweep):
     config = toy_config(sampler="tpe", budget__trials=7)
     folder = make_sweep(config)
