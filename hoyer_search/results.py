@@ -130,7 +130,7 @@ class Knowledge:
             slopes over the guess and over compression, in doublings of drop.
         covariance: Of the line.
         deviation: Standard deviation of trials from the line, in doublings of drop.
-        best: log2 of the best compression at each of ``trial.prediction.levels``, 0 where no trial
+        best: log2 of the best compression at each of ``trial.levels.levels``, 0 where no trial
             is so accurate.
     """
 

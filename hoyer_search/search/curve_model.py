@@ -11,7 +11,8 @@ from scipy.special import ndtr, ndtri
 
 from hoyer_search.search.gaussian_process import GaussianProcess
 from hoyer_search.search.profile import EXCESS, Profiles
-from hoyer_search.trial.prediction import TrialCurve, accuracies, doublings, levels
+from hoyer_search.trial.levels import levels, weights
+from hoyer_search.trial.prediction import TrialCurve, accuracies, doublings
 
 Floats = npt.NDArray[np.float64]
 
@@ -89,9 +90,9 @@ class CurveModel:
 class FrontImprovement:
     """By how much a new trial is expected to better the front.
 
-    It is the expected gain in doublings of compression, averaged over the floors and the accuracies
-    halfway between them: those that a trial aims at when it chooses what to finetune, and nearly
-    the hypervolume between the floors.
+    It is the expected gain in doublings of compression, a weighted mean over the floors and the
+    accuracies halfway between them: what a trial aims at when it chooses what to finetune (see
+    ``trial.levels``).
 
     Attributes:
         model: Of the finished trials, and of those that run as if they had ended as expected.
@@ -134,7 +135,7 @@ class FrontImprovement:
     def __call__(self, points: Floats) -> Floats:
         """Returns the improvement at settings, shape (m, d), as shape (m,)."""
         gained = self.model.improvement(points, allowed=self.allowed, best=self.best)
-        return np.asarray(gained.mean(axis=1))
+        return np.asarray(np.average(gained, axis=1, weights=weights(len(self.best))))
 
 
 def _between(values: Floats, at: Floats) -> Floats:

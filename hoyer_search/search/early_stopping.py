@@ -20,7 +20,8 @@ from hoyer_search.search.futility import (
     hopeless,
     lagging,
 )
-from hoyer_search.trial.prediction import levels, to_rows
+from hoyer_search.trial.levels import levels
+from hoyer_search.trial.prediction import to_rows
 
 Floats = npt.NDArray[np.float64]
 

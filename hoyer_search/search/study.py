@@ -22,7 +22,8 @@ from hoyer_search.search.parameters import num_settings, search_space, suggest
 from hoyer_search.search.parents import by_distance
 from hoyer_search.search.samplers import make_sampler
 from hoyer_search.store import SweepFolder
-from hoyer_search.trial.prediction import Offset, TrialCurve, levels
+from hoyer_search.trial.levels import levels
+from hoyer_search.trial.prediction import Offset, TrialCurve
 
 _IDENTITY = "hoyer_search:identity"
 _PRESET = "preset"
@@ -282,11 +283,7 @@ class Study:
         for trial in self._trials():
             if CURVE in trial.user_attrs and trial.number not in self._taught:
                 self._taught[trial.number] = TrialCurve.from_json(trial.user_attrs[CURVE])
-        if not self._taught:
-            return None
-        curves = [self._taught[number] for number in sorted(self._taught)]
-        best = np.max([curve.reached(levels(curve.floors)) for curve in curves], axis=0)
-        return Offset.learn(curves[-TEACHERS:]).knowledge(best)
+        return learned([self._taught[number] for number in sorted(self._taught)])
 
     def _uid(self, number: int) -> str:
         """Returns a trial's id: the same whenever it is asked for, unlike that of other sweeps."""
@@ -308,6 +305,14 @@ class Study:
     def _trials(self) -> list[FrozenTrial]:
         """Returns the sweep's own trials."""
         return self._study.get_trials(deepcopy=False)[len(self._earlier) :]
+
+
+def learned(curves: Sequence[TrialCurve]) -> Knowledge | None:
+    """Returns what a sweep's finished trials, oldest first, teach a new one; None before any."""
+    if not curves:
+        return None
+    best = np.max([curve.reached(levels(curve.floors)) for curve in curves], axis=0)
+    return Offset.learn(curves[-TEACHERS:]).knowledge(best)
 
 
 def _end(trial: FrozenTrial) -> datetime:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from hoyer_search.config import Objective
 from hoyer_search.front import size
-from hoyer_search.results import Dense, Knowledge, TrialResult
+from hoyer_search.results import Knowledge, TrialResult
+from hoyer_search.trial.levels import floors
 
 Floats = npt.NDArray[np.float64]
 
@@ -251,20 +252,6 @@ class Offset:
         mean = line + gain @ (curve.found - own[:, 1] - own @ self.line)
         variance -= np.sum(gain * cross, axis=1)
         return mean, np.sqrt(np.maximum(variance, 1e-6))
-
-
-def floors(dense: Dense, objective: Objective) -> Floats:
-    """Returns the validation accuracy to keep at each operating point, as configured."""
-    return np.array(list(objective.floors(dense.val_accuracy).values()))
-
-
-def levels(floors: Floats) -> Floats:
-    """Returns accuracies at which compression counts: floors and halfway between, falling.
-
-    Those between stand for the hypervolume, to which a point adds that just misses a floor.
-    """
-    falling = np.unique(floors)[::-1]
-    return np.sort(np.concatenate([falling, (falling[1:] + falling[:-1]) / 2]))[::-1]
 
 
 def to_rows(pairs: Iterable[tuple[float, float]], dense: float) -> Floats:

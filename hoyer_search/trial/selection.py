@@ -1,7 +1,7 @@
 """Which thresholds of a curve to finetune: those that settle an operating point.
 
 A finetuning is worth the compression that it is expected to add to what the sweep and the trial
-have, summed over the operating points and the levels halfway between (``prediction.levels``). The
+have, a weighted sum over the operating points and the levels halfway between (``levels``). The
 best threshold goes first, also one between those that were evaluated; what it reached corrects the
 prediction for the next.
 """
@@ -15,20 +15,13 @@ from scipy.special import ndtr
 
 from hoyer_search.config import Objective
 from hoyer_search.results import CurvePoint, Dense, Knowledge
-from hoyer_search.trial.prediction import (
-    Offset,
-    TrialCurve,
-    alive,
-    doublings,
-    floors,
-    levels,
-    noise,
-)
+from hoyer_search.trial.levels import floors, levels, weights
+from hoyer_search.trial.prediction import Offset, TrialCurve, alive, doublings, noise
 
 Floats = npt.NDArray[np.float64]
 
 WORTHWHILE = 0.05
-"""Least expected gain, in doublings summed over the levels, that a finetuning is for."""
+"""Least expected gain, in doublings weighted and summed over the levels, for a finetuning."""
 
 BETWEEN = 3
 """Thresholds considered between two neighbours of the evaluated curve."""
@@ -126,12 +119,12 @@ class Selection:
         return float(thresholds[np.argmax(gains)])
 
     def _gains(self, curve: TrialCurve, best: Floats) -> Floats:
-        """Returns the expected gains over what there is, in doublings, along a curve."""
+        """Returns the expected gains over what there is, in weighted doublings, along a curve."""
         mean, std = self._offset.predict(curve)
         limits = doublings(curve.dense - self._levels)[:, None]
         kept = ndtr((limits - mean) / np.hypot(std, noise(limits)))
         gain = np.maximum(curve.grid - np.maximum(best, curve.reached(self._levels))[:, None], 0.0)
-        return np.asarray(np.sum(kept * gain, axis=0))
+        return np.asarray(weights(len(self._levels)) @ (kept * gain))
 
     @property
     def _settled(self) -> list[CurvePoint]:

@@ -15,7 +15,7 @@ from hoyer_search.search.futility import (
     hopeless,
     lagging,
 )
-from hoyer_search.trial.prediction import levels
+from hoyer_search.trial.levels import levels
 
 DENSE = 0.98
 FLOORS = np.array([0.98, 0.975, 0.965, 0.953])

@@ -131,7 +131,7 @@ def test_a_trial_costs_its_stages() -> None:
     assert watched - first == pytest.approx(3 * NUM_POINTS * 0.01)
     made = recorded.recording()
     finetunings = (first - 10.0 - 40 * 0.01) / 2.0
-    assert finetunings == pytest.approx(round(finetunings))
+    assert finetunings == pytest.approx(round(finetunings), abs=0.05)  # and thresholds in between
     assert 1 <= round(finetunings) <= made.config.pipeline.finetune.max_points
 
 

@@ -1,18 +1,21 @@
 """What search methods are measured against: a sweep that knows every setting, but not its luck."""
 
+import statistics
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import qmc
 
-from hoyer_search import pareto
 from hoyer_search.front import size
-from hoyer_search.results import Value
+from hoyer_search.results import Point, TrialSpec, Value
 from hoyer_search.search.cube import Cube
 from hoyer_search.search.parameters import search_space
 from hoyer_search.search.simulate.recording import Finetuned, Recording
+from hoyer_search.search.simulate.simulator import Standing, TrialReplay, standing
 from hoyer_search.search.simulate.surrogate import Surrogate
+from hoyer_search.search.study import learned
+from hoyer_search.trial.prediction import TrialCurve
 
 Floats = npt.NDArray[np.float64]
 
@@ -23,7 +26,7 @@ DRAWS = 8
 """Trainings of each, which differ by the noise, to learn what is expected of it."""
 
 FINENESS = 4
-"""Thresholds finetuned for each of a curve's: trials finetune between these too."""
+"""Thresholds looked at for each of a curve's: trials finetune between these too."""
 
 TRAININGS = 1024
 """Trainings in all of the oracle's sweeps, as many sweeps as that makes, at least one."""
@@ -31,7 +34,7 @@ TRAININGS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What an oracle's sweeps reach, the mean of several.
+    """What an oracle's sweeps reach, medians of several, as methods are compared by medians.
 
     Attributes:
         hypervolume: Of the front.
@@ -45,10 +48,11 @@ class Reference:
 class Oracle:
     """A searcher that knows what to expect of every setting of a recorded space.
 
-    It trains the setting of the best expected compression at each operating point in turn, and
-    finetunes every threshold. A training's noise it cannot foresee, as no searcher can: so what it
-    reaches is what is there to be found in a budget, which the best of ever more noisy trainings,
-    or the best that happened to be found, is not.
+    It trains the setting of the best expected compression at each operating point in turn, in
+    trials like every sweep's: few finetunings, at thresholds chosen by what the sweep has learned.
+    A training's noise it cannot foresee, as no searcher can: so what it reaches is what is there to
+    be found in a budget, which the best of ever more noisy trainings, or the best that happened to
+    be found, is not.
     """
 
     def __init__(self, surrogate: Surrogate, recording: Recording) -> None:
@@ -62,6 +66,7 @@ class Oracle:
         self._dense = size(recording.dense, self._objective.sparsity)
         floors = self._objective.floors(recording.dense.val_accuracy)
         self._floors = np.array(list(floors.values()))
+        self._recording = recording
         space = search_space(recording.config)
         cube = Cube(space)
         design = cube.snap(qmc.Sobol(len(space), rng=0).random(SETTINGS))
@@ -73,23 +78,36 @@ class Oracle:
         self._best = [settings[i] for i in np.argmax(worth, axis=0)]
 
     def reference(self, trials: int) -> Reference:
-        """Returns what the oracle reaches in a number of trials, the mean over its sweeps."""
-        hypervolumes, doublings = [], []
-        for first in range(0, max(TRAININGS // trials, 1) * trials, trials):
-            found = np.concatenate(
-                [self._train(self._best[i % len(self._best)], first + i) for i in range(trials)]
-            )
-            doublings.append(self._reached(found))
-            accuracy, compression = found.T
-            kept = pareto.non_dominated(accuracy, -compression)
-            hypervolumes.append(
-                pareto.hypervolume(accuracy[kept], compression[kept], floor=self._floors.min())
-            )
-        means = np.mean(doublings, axis=0).tolist()
+        """Returns what the oracle reaches in a number of trials, medians over its sweeps."""
+        ends = [
+            self._sweep(range(first, first + trials))
+            for first in range(0, max(TRAININGS // trials, 1) * trials, trials)
+        ]
         return Reference(
-            hypervolume=float(np.mean(hypervolumes)),
-            doublings=dict(zip(self._objective.points, means, strict=True)),
+            hypervolume=statistics.median(end.hypervolume for end in ends),
+            doublings={
+                name: statistics.median(end.doublings[name] for end in ends)
+                for name in self._objective.points
+            },
         )
+
+    def _sweep(self, seeds: range) -> Standing:
+        """Returns where a sweep ends whose trials have these seeds."""
+        recording, points, curves = self._recording, list[Point](), list[TrialCurve]()
+        for number, seed in enumerate(seeds):
+            spec = TrialSpec(
+                number=number,
+                uid=str(number),
+                params=self._best[number % len(self._best)],
+                config={},
+                knowledge=learned(curves),
+            )
+            config = recording.config.model_copy(update={"seed": seed})
+            result = TrialReplay(self._surrogate, config, recording.dense).run(spec).result
+            curve = TrialCurve.of(result, self._objective)
+            curves += [curve] if curve else []
+            points += result.points
+        return standing(points, recording.config, dense=recording.dense, seconds=0.0)
 
     def _train(self, setting: dict[str, Value], seed: int) -> Floats:
         """Returns accuracy and log2 compression over finely spread thresholds, shape (n, 2)."""
