@@ -37,6 +37,7 @@ class EarlyStopping:
             dense: The dense network.
         """
         self._rule, self._objective = config.early_stopping, config.objective
+        self._pipeline = config.pipeline
         self._dense = dense
         self._floors = config.objective.floors(dense.val_accuracy)
         self._tracks: dict[str, Track] = {}
@@ -85,7 +86,12 @@ class EarlyStopping:
         if self._rule == "curve":
             watched = levels(floors)  # between operating points there is hypervolume to win
             stops = lesson is not None and hopeless(
-                lesson, own, dense=dense, floors=watched, best=_best(front, watched)
+                lesson,
+                own,
+                dense=dense,
+                levels=watched,
+                best=_best(front, watched),
+                left=self._left(quarter),
             )
         else:
             others = [
@@ -99,6 +105,13 @@ class EarlyStopping:
             return None
         expected = np.fmin(forecast(lesson, own, dense=dense, floors=floors), _best(front, floors))
         return dict(zip(self._floors, expected.tolist(), strict=True))
+
+    def _left(self, quarter: int) -> float:
+        """Returns which part of a trial's epochs is left at a milestone."""
+        finetune = self._pipeline.finetune
+        last = finetune.epochs * finetune.max_points
+        epochs = self._pipeline.regularize.epochs
+        return (epochs * (4 - quarter) / 4 + last) / (epochs + last)
 
     def _lesson(self, quarter: int) -> Lesson | None:
         key = (quarter, len(self._ended))

@@ -1,9 +1,9 @@
 """Which trials to stop early, from their curves at milestones. Pure rules, numpy only.
 
 ``curve`` predicts, from the raw curve at a milestone, what the finished and finetuned network will
-reach at each floor, and stops a trial that is expected to gain too little anywhere over the best
-that finished trials have. How milestones foretell the end is learned from finished trials of the
-sweep.
+reach at each floor, and stops a trial that is expected to gain less over the best that finished
+trials have than the epochs left to it are worth. How milestones foretell the end is learned from
+finished trials of the sweep.
 
 ``asha`` is successive halving (Li et al., A System for Massively Parallel Hyperparameter Tuning,
 2020) over the lead of a trial at its best operating point.
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hoyer_search.search.objectives import shortfall
+from hoyer_search.trial.levels import weights
 from hoyer_search.trial.prediction import LOST_SHARE, accuracies, doublings, recovering
 
 Floats = npt.NDArray[np.float64]
@@ -27,8 +28,9 @@ LEAST_TRIALS = 3
 MOST_TRIALS = 100
 """Finished trials learned from, the latest: so that a decision stays quick in long sweeps."""
 
-GAIN = 0.2
-"""Doublings of compression, 13% of the size, that must be expected of a trial somewhere."""
+GAIN = 0.07
+"""Doublings of compression, weighted over the levels, that a trial's epochs must be worth: those
+that are left to it, their part."""
 
 QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 9) for i in range(9)])
 """Equally likely standard normal deviations, over which an expectation is averaged."""
@@ -131,22 +133,26 @@ class Lesson:
         return _features(curve, dense=dense, at=at, growth=self.growth) @ self.line
 
 
-def hopeless(lesson: Lesson, curve: Floats, *, dense: float, floors: Floats, best: Floats) -> bool:
-    """Returns whether a trial can be stopped: little is to be expected of it at any floor.
+def hopeless(
+    lesson: Lesson, curve: Floats, *, dense: float, levels: Floats, best: Floats, left: float
+) -> bool:
+    """Returns whether a trial can be stopped: too little is to be expected of what it still costs.
 
-    Never while no trial keeps any floor. Better incumbents never make a trial less hopeless.
+    Never while no trial keeps any level. Better incumbents never make a trial less hopeless, and
+    neither does what it has cost already.
 
     Args:
         lesson: What finished trials teach of the milestone.
         curve: The trial's raw curve there, shape (n, 2).
         dense: Accuracy of the dense network.
-        floors: Accuracies to keep, shape (k,).
+        levels: Accuracies to keep (see ``trial.levels``), falling, shape (k,).
         best: log2 compression that finished trials have there, shape (k,); NaN for none.
+        left: Part of the trial's epochs that are left, in (0, 1].
     """
     if np.isnan(best).all():
         return False
-    gains = expected_gains(lesson, curve, dense=dense, floors=floors, best=best)
-    return bool((gains < GAIN).all())
+    gains = expected_gains(lesson, curve, dense=dense, floors=levels, best=best)
+    return bool(np.average(gains, weights=weights(len(gains))) < GAIN * left)
 
 
 def expected_gains(
@@ -156,7 +162,8 @@ def expected_gains(
 
     The expectation of max(0, what it reaches - best) over the error of the prediction. Where a
     curve is flat, a little luck reaches far, and the trial is worth more. A floor that no trial
-    keeps counts as kept by the dense network. See ``hopeless`` for the arguments.
+    keeps counts as kept by the dense network. See ``hopeless`` for the arguments; its levels are
+    floors here.
     """
     grid, drops = _predicted(lesson, curve, dense)
     limits = doublings(dense - floors) - lesson.deviation * QUANTILES[:, None]

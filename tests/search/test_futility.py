@@ -47,8 +47,15 @@ def lesson(*tracks: Track) -> Lesson:
 LESSON = lesson(*(track(edge) for edge in np.linspace(4, 7, 8)))
 
 
-def stops(edge: float, best: np.ndarray, *, top: float = 0.98, learned: Lesson = LESSON) -> bool:
-    return hopeless(learned, curve(edge, top=top), dense=DENSE, floors=FLOORS, best=best)
+def stops(
+    edge: float,
+    best: np.ndarray,
+    *,
+    top: float = 0.98,
+    learned: Lesson = LESSON,
+    left: float = 0.8,
+) -> bool:
+    return hopeless(learned, curve(edge, top=top), dense=DENSE, levels=FLOORS, best=best, left=left)
 
 
 def test_nothing_is_learned_from_too_few_trials():
@@ -87,6 +94,13 @@ def test_a_trial_that_is_behind_everywhere_stops_and_one_that_leads_does_not():
     best = np.array([4.5, 5.0, 5.5, 6.0])
     assert stops(3.0, best)
     assert not stops(7.0, best)
+
+
+def test_a_trial_goes_on_for_less_the_nearer_its_end():
+    best = np.array([4.5, 5.0, 5.5, 6.0])
+    edges = np.linspace(3.0, 7.0, 41).tolist()
+    first = {left: next(e for e in edges if not stops(e, best, left=left)) for left in (0.8, 0.1)}
+    assert first[0.1] < first[0.8]
 
 
 def test_the_first_feasible_trial_is_never_stopped():
