@@ -25,11 +25,12 @@ def front_figure(results: Sequence[TrialResult], front: Front, points: Sequence[
     Args:
         results: The trials that ended, for their curves.
         front: The front.
-        points: Every finetuned network; markers carry their places in it.
+        points: Every finetuned network; markers carry their places in it. Of thousands off the
+            front some are drawn, spread evenly over the trials.
     """
     members = {point.name for point in front.points}
     places = {point.name: place for place, point in enumerate(points)}
-    rest = [point for point in points if point.name not in members]
+    rest = [point for point in series.drawn(points, front) if point.name not in members]
     data = [
         _curves(results, front),
         _markers("finetuned network", rest, front, places)
@@ -180,9 +181,9 @@ def progress_figure(results: Sequence[TrialResult], front: Front, spans: Sequenc
     hours = [0.0, *((ends[result.uid] - start) / 3600 for result in timed)]
     line = {
         "type": "scatter",
-        "mode": "lines+markers",
+        "mode": "lines+markers" if len(areas) < 100 else "lines",
         "line": {"shape": "hv", "color": VERMILLION, "width": 2},
-        "marker": {"size": 6 if len(areas) < 100 else 1},
+        "marker": {"size": 6},
     }
     over_trials = {
         "x": list(range(len(areas))),

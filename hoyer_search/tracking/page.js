@@ -5,7 +5,8 @@ const network = page.network;
 let chosen = network ? network.first : null;
 
 const percent = (share) => `${(100 * share).toFixed(2)}%`;
-const whole = (value) => Math.round(value).toLocaleString("en-US");
+const digits = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+const whole = (value) => digits.format(value);
 const times = (value) => `${value.toFixed(value < 10 ? 2 : 1)}x`;
 const short = (value) =>
   typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value);
@@ -31,7 +32,7 @@ function settings(one) {
 // The figures' hover texts are made here: thousands of them would be a large part of the file.
 function hover(index) {
   const one = point(index);
-  const escaped = make("i", {}, settings(one)).innerHTML;
+  const escaped = settings(one).replace(/&/g, "&amp;").replace(/</g, "&lt;");
   return [
     `<b>trial ${one.trial}</b>: ${times(one.compression)}`,
     `${percent(one.val)} validation, ${percent(one.test)} test`,
@@ -40,34 +41,53 @@ function hover(index) {
   ].join("<br>");
 }
 
+const undrawn = new Set(Object.keys(page.figures));
+
 function draw() {
+  for (const id of Object.keys(page.figures)) drawOne(id);
+}
+
+// A figure after the other, so that a reader of thousands of trials need not wait for the last.
+function drawLater() {
+  (window.requestIdleCallback ?? setTimeout)(() => {
+    const [next] = undrawn;
+    if (next === undefined) return;
+    drawOne(next);
+    drawLater();
+  });
+}
+
+function drawOne(id) {
+  undrawn.delete(id);
   const style = getComputedStyle(root);
   const colour = (name) => style.getPropertyValue(name).trim();
-  for (const [id, figure] of Object.entries(page.figures)) {
-    const layout = structuredClone(figure.layout);
-    layout.paper_bgcolor = layout.plot_bgcolor = "rgba(0,0,0,0)";
-    layout.font = { color: colour("--text"), family: "system-ui, sans-serif", size: 13 };
-    layout.hoverlabel = { bgcolor: colour("--panel"), bordercolor: colour("--grid"),
-      font: { color: colour("--text") }, align: "left" };
-    layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"),
-      activecolor: colour("--text") };
-    layout.margin ??= { l: 70, r: 20, t: 40, b: 55 };
-    for (const name of Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key))) {
-      Object.assign(layout[name], { gridcolor: colour("--grid"), linecolor: colour("--grid"),
-        zeroline: false, automargin: true });
-    }
-    const data = structuredClone(figure.data);
-    for (const trace of data) {
-      if (trace.type === "parcoords") {
-        trace.labelfont = trace.tickfont = { color: colour("--text"), size: 12 };
-        trace.rangefont = { color: "rgba(0,0,0,0)" };
-      }
-      if (network && trace.customdata) trace.hovertext = trace.customdata.map(hover);
-    }
-    if (id === "front" && network) data.push(ring(colour("--text")));
-    Plotly.react(id, data, layout, { responsive: true, displaylogo: false,
-      modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] });
+  const figure = page.figures[id];
+  const layout = structuredClone(figure.layout);
+  layout.paper_bgcolor = layout.plot_bgcolor = "rgba(0,0,0,0)";
+  layout.font = { color: colour("--text"), family: "system-ui, sans-serif", size: 13 };
+  layout.hoverlabel = { bgcolor: colour("--panel"), bordercolor: colour("--grid"),
+    font: { color: colour("--text") }, align: "left" };
+  layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"),
+    activecolor: colour("--text") };
+  layout.margin ??= { l: 70, r: 20, t: 40, b: 55 };
+  for (const name of Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key))) {
+    Object.assign(layout[name], { gridcolor: colour("--grid"), linecolor: colour("--grid"),
+      zeroline: false, automargin: true });
   }
+  const data = structuredClone(figure.data);
+  for (const trace of data) {
+    if (trace.type === "parcoords") {
+      trace.labelfont = trace.tickfont = { color: colour("--text"), size: 12 };
+      trace.rangefont = { color: "rgba(0,0,0,0)" };
+    }
+    if (network && trace.customdata) trace.hovertext = trace.customdata.map(hover);
+  }
+  if (id === "front" && network) data.push(ring(colour("--text")));
+  // Plotly measures its place the first time only, and paper is narrower than the window.
+  layout.width = document.getElementById(id).clientWidth || undefined;
+  Plotly.react(id, data, layout, { responsive: true, displaylogo: false,
+    modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] });
+  delete layout.width; // with a fixed one it would not follow the window
 }
 
 function ring(colour) {
@@ -207,8 +227,9 @@ function offer() {
   });
 }
 
-draw();
+if (undrawn.size) drawOne([...undrawn][0]);
 if (network) { offer(); describe(); }
+addEventListener("load", drawLater);
 dark.addEventListener("change", draw);
 addEventListener("beforeprint", () => { root.dataset.print = ""; draw(); });
 addEventListener("afterprint", () => { delete root.dataset.print; draw(); });

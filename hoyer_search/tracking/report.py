@@ -136,7 +136,7 @@ def _figures(sweep: Snapshot, front: Front) -> dict[str, figures.Figure]:
         "front": figures.front_figure(ended, front, points),
         "progress": figures.progress_figure(ended, front, times),
     }
-    shown = series.in_view(points, front)
+    shown = series.in_view(series.drawn(points, front), front)
     if len(shown) > 1:
         drawn["parallel"] = parallel_figure(shown, front, sweep.config)
     if times:

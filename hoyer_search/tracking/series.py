@@ -12,6 +12,9 @@ from hoyer_search.results import Point, Sparsity, TrialResult, Value
 VERMILLION, SKY, GREEN, GREY = "#d55e00", "#56b4e9", "#009e73", "#8c8c8c"
 BLUE, ORANGE, PURPLE = "#0072b2", "#e69f00", "#cc79a7"
 
+MOST_POINTS = 1500
+"""Most networks off the front that are drawn: more keep a browser busy for seconds."""
+
 UNITS: dict[Sparsity, str] = {
     "nonzeros": "nonzero weights",
     "macs": "MACs",
@@ -96,6 +99,15 @@ def in_view(points: Iterable[Point], front: Front) -> list[Point]:
     """Returns the points whose accuracy is worth showing."""
     low, _ = accuracy_range(front)
     return [point for point in points if point.val_accuracy >= low]
+
+
+def drawn(points: Sequence[Point], front: Front) -> list[Point]:
+    """Returns the points to draw: all, or of thousands the front and others spread evenly."""
+    if len(points) <= MOST_POINTS:
+        return list(points)
+    members = {point.name for point in front.points}
+    rest = in_view((point for point in points if point.name not in members), front)
+    return [*front.points, *rest[:: math.ceil(len(rest) / MOST_POINTS) or 1]]
 
 
 def largest_compression(results: Sequence[TrialResult], front: Front) -> float:

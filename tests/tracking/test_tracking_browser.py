@@ -1,5 +1,6 @@
 """What a reader sees, in a real browser: MLflow's pages of a real sweep, and the report."""
 
+import base64
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
+from test_tracking_scale import large_sweep
 
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking import default_uri, start_ui, write_report
@@ -47,6 +49,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "SEVERE"})
     with webdriver.Chrome(options=options, service=Service(driver)) as chrome:
+        chrome.command_executor.client_config.timeout = (
+            400  # a busy machine opens a page in minutes
+        )
+        chrome.set_page_load_timeout(390)
         yield chrome
 
 
@@ -94,7 +100,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def wait(browser: webdriver.Chrome, condition: Any, message: str) -> Any:
-    return WebDriverWait(browser, 120).until(lambda _: condition(), message)
+    return WebDriverWait(browser, 240).until(lambda _: condition(), message)
 
 
 def count(browser: webdriver.Chrome, selector: str) -> int:
@@ -211,3 +217,77 @@ def test_another_network_can_be_chosen(
     for button in browser.find_elements(By.CSS_SELECTOR, "#network button"):
         button.click()
         assert button.text in ("Copied", "Press Ctrl-C")
+
+
+def test_the_report_prints_with_its_charts_in_light_colours(
+    sweep: Builder, tmp_path: Path, browser: webdriver.Chrome
+) -> None:
+    sweep.pretrain()
+    for number in range(5):
+        sweep.trial(number)
+    write_report(sweep.folder, tmp_path / "report.html")
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [dark]})
+    browser.get((tmp_path / "report.html").as_uri())
+    wait(browser, lambda: count(browser, f"#front {POINTS}") > 0, "the chart")
+    browser.execute_script(WATCH_PRINTING)
+    printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
+    pdf = base64.b64decode(printed["data"])
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) >= 2
+    seen = browser.execute_script("return window.seen")
+    points = len(sweep.folder.points()) + 2
+    assert (seen["points"], seen["background"]) == (points, "rgb(255, 255, 255)")
+    assert 0 < seen["width"] <= 720  # an A4 sheet between its margins
+    after = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert after != seen["background"]
+
+
+# What the page is when it is printed: its own listener has been called before this one.
+WATCH_PRINTING = f"""
+addEventListener("beforeprint", () => {{ window.seen = {{
+  points: document.querySelectorAll("#front {POINTS}").length,
+  background: getComputedStyle(document.body).backgroundColor,
+  width: document.querySelector("#front svg").getBoundingClientRect().width,
+}}; }});
+"""
+
+
+def test_the_report_of_thousands_of_trials_opens_like_that_of_a_few(
+    sweep: Builder, tmp_path: Path, browser: webdriver.Chrome
+) -> None:
+    sweep.pretrain()
+    for number in range(5):
+        sweep.trial(number)
+    write_report(sweep.folder, tmp_path / "few.html")
+    write_report(large_sweep(tmp_path / "large"), tmp_path / "many.html")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+    held = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": HOLD_IDLE})
+    few, many = (opening(browser, tmp_path / f"{name}.html") for name in ("few", "many"))
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", held)
+    assert count(browser, f"#front {POINTS}") > 1000
+    assert browser.find_element(By.ID, "pull").text
+    assert count(browser, ".js-plotly-plot") == 1, "the other charts come when the page is idle"
+    assert many < 4 * few
+
+
+# What the page puts off until it is idle waits for the test.
+HOLD_IDLE = "var idle = null; window.requestIdleCallback = (call) => { idle = call; };"
+
+
+def opening(browser: webdriver.Chrome, path: Path) -> float:
+    """Opens a page and returns the processor seconds of its thread; other load only delays it."""
+    browser.get("about:blank")
+    before = busy(browser)
+    browser.get(path.as_uri())
+    spent = busy(browser) - before
+    loaded = "return performance.getEntriesByType('navigation')[0].loadEventEnd / 1000"
+    print(
+        f"{path.name}: open after {browser.execute_script(loaded):.2f} s, {spent:.2f} s of a core"
+    )
+    return spent
+
+
+def busy(browser: webdriver.Chrome) -> float:
+    found = browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+    return float(next(metric["value"] for metric in found if metric["name"] == "TaskDuration"))

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import DENSE, Builder, new_sweep
 from test_tracking_importance import SEARCH
+from test_tracking_report import data_of
 
 from hoyer_search import results
 from hoyer_search.client import open_sweep
@@ -86,6 +87,12 @@ def test_the_report_is_quick_and_small(large: SweepFolder, tmp_path: Path) -> No
     with at_most(5.0):
         write_report(large, tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size < 8e6
+    figures = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))["figures"]
+    front = large.front()
+    assert front is not None
+    shown = {trace.get("name"): trace for trace in figures["front"]["data"]}
+    assert len(shown["Pareto front"]["x"]) == len(front.points)
+    assert 1000 < len(shown["finetuned network"]["x"]) <= 1500, "a browser draws them at once"
 
 
 def test_a_comparison_is_quick(large: SweepFolder, tmp_path: Path) -> None:
