@@ -73,12 +73,16 @@ def start_ui(uri: str, *, port: int = UI_PORT) -> subprocess.Popen[bytes]:
                 f"port {port} is taken: stop what listens there, or give another with --port"
             ) from error
     settings()
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
     if uri.startswith(SQLITE):  # else what is logged through the pages lands in the working folder
         command += ["--artifacts-destination", str(database.absolute().parent / "mlartifacts")]
-    # Without its job queue the server is two processes instead of ten.
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = os.environ | {
+        # May hold a password, and everybody on the machine sees command lines.
+        "MLFLOW_BACKEND_STORE_URI": uri,
+        # Without its job queue the server is two processes instead of ten.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     process = subprocess.Popen(
         command,
         env=environment,

@@ -43,6 +43,7 @@ def test_a_signal_ends_pages_that_do_not_answer_yet(
         assert pages.poll() is None
         time.sleep(0.05)
     below = servers()
+    assert not any("mlflow.db" in read(pid, "cmdline") for pid in below)
     pages.send_signal(number)
     assert pages.wait(60) == code
     wait_for_end(below)
