@@ -30,7 +30,7 @@ HEALTH = dict(
 )
 """How soon a node that says nothing counts as lost."""
 
-_PROGRAMS = ("ip", "unshare", "nsenter", "taskset")
+_PROGRAMS = ("ip", "unshare", "nsenter")
 _ALL = ("--net", "--mount", "--uts", "--pid")
 
 
@@ -58,17 +58,19 @@ class Machine:
         folder: A folder of its own, with its home.
     """
 
-    def __init__(self, network: "Machines", name: str, address: str, *, cores: str) -> None:
+    def __init__(self, network: "Machines", name: str, address: str) -> None:
         self.name, self.address = name, address
         self.folder = network.folder / name
         self.home = self.folder / "home"
         self.home.mkdir(parents=True)
-        self._network, self._cores = network, cores
+        self._network = network
         self._port = f"port-{name}"
         self.ray: subprocess.Popen[bytes] | None = None
+        self._launched: list[subprocess.Popen[Any]] = []
 
     def start(self) -> None:
         """Switches the machine on."""
+        # No name server can be reached from there: who asks one would wait for it.
         set_up = (
             f"hostname {self.name}; mount --bind {self._network.hosts} /etc/hosts; "
             "mount --bind /dev/null /etc/resolv.conf; ip link set lo up; echo on; read"
@@ -86,7 +88,9 @@ class Machine:
     def launch(self, *command: str, **options: Any) -> "subprocess.Popen[Any]":
         """Starts a program on the machine."""
         options.setdefault("env", self.environment)
-        return subprocess.Popen(self.command(*command), **options)
+        program = subprocess.Popen(self.command(*command), **options)
+        self._launched.append(program)
+        return program
 
     def run(self, *command: str, check: bool = True) -> str:
         """Runs a program on the machine and returns what it said."""
@@ -114,6 +118,8 @@ class Machine:
         """Ends everything on the machine at once; its link is gone too."""
         os.kill(self._root, signal.SIGKILL)
         self._power.communicate()
+        while self._launched:
+            self._launched.pop().wait()
 
     def cut_link(self) -> None:
         """Lets nothing through to or from the machine, which lives on."""
@@ -151,13 +157,6 @@ class Machine:
                 time.sleep(0.2)
         raise RuntimeError(f"{self.name}: the Ray node did not start:\n{log.read_text()}")
 
-    def stop_ray(self) -> None:
-        """Ends the machine's Ray node, as ``ray stop`` does."""
-        assert self.ray is not None
-        for pid in self.processes("ray start --block"):
-            os.kill(pid, signal.SIGTERM)
-        self.ray.wait(60)
-
     def close(self) -> None:
         """Switches the machine off."""
         if self._power.poll() is None:
@@ -165,8 +164,7 @@ class Machine:
 
     def command(self, *words: str) -> list[str]:
         """Returns the command that runs another on the machine."""
-        enter = ["nsenter", "--target", str(self._root), *_ALL, "taskset", "-c", self._cores]
-        return [*enter, *words]
+        return ["nsenter", "--target", str(self._root), *_ALL, *words]
 
 
 class Machines:
@@ -179,7 +177,7 @@ class Machines:
         link: This process's own network interface to them.
     """
 
-    def __init__(self, *names: str, pinned: bool) -> None:
+    def __init__(self, *names: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hs-m-", dir="/tmp"))
         self.shared = self.folder / "shared"
         self.shared.mkdir()
@@ -193,12 +191,8 @@ class Machines:
         self.link = f"hs{os.getpid()}"
         subnet = f"10.213.{os.getpid() % 256}"
         self.gateway = f"{subnet}.254"
-        cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
-        if not pinned:
-            cores = [",".join(cores)]
         self._machines = {
-            name: Machine(self, name, f"{subnet}.{i + 1}", cores=cores[i % len(cores)])
-            for i, name in enumerate(names)
+            name: Machine(self, name, f"{subnet}.{i + 1}") for i, name in enumerate(names)
         }
         self.hosts = self.folder / "hosts"
         lines = [f"{m.address} {m.name}\n" for m in self._machines.values()]
@@ -246,17 +240,12 @@ class Machines:
 
 
 @contextlib.contextmanager
-def machines(*names: str, pinned: bool = False) -> Iterator[Machines]:
-    """Yields machines that are on; skips the test where there can be none.
-
-    Args:
-        names: Their host names.
-        pinned: Whether each has a core of its own, in turn, or they share all.
-    """
+def machines(*names: str) -> Iterator[Machines]:
+    """Yields machines of these names that are on; skips the test where there can be none."""
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
-    network = Machines(*names, pinned=pinned)
+    network = Machines(*names)
     try:
         yield network
     finally:
