@@ -250,6 +250,10 @@ class Resources(Section):
     workers: int | None = Field(default=None, ge=1)
     """Trials at once; by default as many as the machine or cluster has room for at the
     time. Given, a cluster's autoscaler may add nodes until there is room for so many."""
+    hang_minutes: Positive | None = None
+    """Minutes without a step after which a trial's process is killed and the trial goes on from its
+    checkpoint; the third time it failed. By default ten, or ten of the sweep's slowest epochs so
+    far where that is longer; before the first epoch there is no limit."""
     custom: dict[str, Positive] = {}
     """Custom resources of a trial, under the names by which the nodes of a cluster offer them."""
 

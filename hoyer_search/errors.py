@@ -8,6 +8,7 @@ HoyerSearchError
 │   ├── StorageError          the storage folder or the sweep in it cannot be used
 │   ├── ConnectionFailed      a tracking server or Ray cluster does not answer
 │   └── ArtifactError         an artefact or weights file is damaged, unsafe or of the wrong shape
+├── StorageFull               the storage has no space left; the sweep can be resumed
 ├── TrialError                a trial cannot go on; the sweep does
 │   ├── TrialDiverged         the loss or a weight became NaN or infinite
 │   └── TrialFenced           a newer attempt of the same trial has taken over
@@ -59,6 +60,10 @@ class ConnectionFailed(InputError):
 
 class ArtifactError(InputError):
     """An artefact or a weights file is damaged, unsafe or does not fit."""
+
+
+class StorageFull(HoyerSearchError):
+    """The storage has no space left, or the quota is spent; the sweep can be resumed."""
 
 
 class TrialError(HoyerSearchError):

@@ -1,20 +1,21 @@
 """Running a sweep: every check first, then the search, with its tracking beside it."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import logging
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from hoyer_search import spaces, tracking
+from hoyer_search import files, spaces, tracking
 from hoyer_search.client import DEFAULT_STORAGE, StoredSweep
 from hoyer_search.config import SweepConfig
-from hoyer_search.errors import ConfigError, StorageError
+from hoyer_search.errors import ConfigError, StorageError, StorageFull
 from hoyer_search.redaction import paths_of_secrets
 from hoyer_search.results import Earlier, Event
 from hoyer_search.store import SweepFolder, check_new
@@ -56,6 +57,7 @@ def run(
 
     Raises:
         InputError: Something given is wrong; nothing was started.
+        StorageFull: The storage has no space left; ``resume`` goes on once it has.
         KeyboardInterrupt: Ctrl-C; ``resume`` goes on.
     """
     config = load_space(space, overrides)
@@ -96,6 +98,7 @@ def resume(
     Raises:
         InputError: There is no such sweep, another process runs it, what it needs is gone, or
             something else is to change.
+        StorageFull: The storage has no space left; ``resume`` goes on once it has.
         KeyboardInterrupt: Ctrl-C; ``resume`` goes on once more.
     """
     root = Path(storage).absolute()
@@ -212,7 +215,7 @@ def _search(
 ) -> StoredSweep:
     from hoyer_search.search.tuner import run_search
 
-    with folder.lock():
+    with _space(folder), folder.lock():
         if config is not None and config != folder.config():
             folder.set_config(config)
         tracker = tracking.Tracker(folder, uri)
@@ -237,6 +240,20 @@ def _search(
                 folder.name,
             )
     return StoredSweep(folder)
+
+
+@contextlib.contextmanager
+def _space(folder: SweepFolder) -> Iterator[None]:
+    """Says that the storage is full when that is what ended the block."""
+    try:
+        yield
+    except Exception as error:
+        if not files.out_of_space(error):
+            raise
+        raise StorageFull(
+            f"no space is left for {folder.path}: free some, and `hoyer-search resume "
+            f"{folder.name} --storage {folder.path.parent}` goes on; what is written is whole"
+        ) from error
 
 
 def _provenance(tracking_uri: str) -> dict[str, Any]:

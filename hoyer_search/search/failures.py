@@ -3,28 +3,36 @@
 import json
 import time
 
-from hoyer_search import results
+from hoyer_search import files, results
 from hoyer_search.redaction import redact
 from hoyer_search.results import TrialResult, TrialSpec
 from hoyer_search.store import SweepFolder
 
+MAX_FAILURES = 3
+"""Attempts of a trial that may fail before it counts as failed."""
 
-def append_failure(folder: SweepFolder, spec: TrialSpec, error: str) -> int:
-    """Appends a failed attempt to ``failures.jsonl`` of a trial.
+NO_SPACE = "no space"
+"""What a trial's last report says when it cannot be written down, in place of how it ended."""
+
+
+def add_failure(
+    folder: SweepFolder, spec: TrialSpec, error: str, *, final: bool = False
+) -> TrialResult | None:
+    """Notes a failed attempt in ``failures.jsonl`` of a trial; the third one is the last.
 
     Args:
         folder: The sweep.
         spec: The trial.
-        error: The attempt's traceback.
+        error: The attempt's traceback, or what befell it.
+        final: Whether another attempt would fail as well.
 
     Returns:
-        How many attempts have failed, those before a restart included.
+        The trial's result when it failed for good, None when it is to be tried again.
     """
     path = folder.trial(spec.uid) / "failures.jsonl"
-    with path.open("a+", encoding="utf-8") as file:
-        file.write(json.dumps({"time": time.time(), "error": redact(error)}) + "\n")
-        file.seek(0)
-        return sum(1 for _ in file)
+    files.append_line(path, json.dumps({"time": time.time(), "error": redact(error)}))
+    failures = sum(1 for _ in files.read_lines(path))  # those before a restart included
+    return record_failed(folder, spec, error) if final or failures >= MAX_FAILURES else None
 
 
 def record_failed(folder: SweepFolder, spec: TrialSpec, error: str) -> TrialResult:

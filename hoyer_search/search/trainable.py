@@ -15,16 +15,13 @@ from typing import Any
 import ray
 from ray import tune
 
-from hoyer_search import results
+from hoyer_search import files, results
 from hoyer_search.errors import TrialDiverged, TrialFenced
 from hoyer_search.results import CurvePoint, Progress, TrialResult, TrialSpec
-from hoyer_search.search.failures import append_failure, record_failed
+from hoyer_search.search.failures import NO_SPACE, add_failure
 from hoyer_search.store import SweepFolder
 
 RunTrial = Callable[[SweepFolder, TrialSpec, Any], Iterable[Progress]]
-
-MAX_FAILURES = 3
-"""Attempts of a trial that may raise before it counts as failed."""
 
 _METRIC = "metric/"
 
@@ -34,7 +31,8 @@ class TrialTrainable(tune.Trainable):
 
     An exception in a trial is recorded in its folder and the trial is tried again in place, where
     its finished stages are skipped; the third one, or divergence at once, makes it a failed trial
-    with a result. So Tune sees only lost workers and nodes as errors.
+    with a result. So Tune sees only lost workers and nodes as errors. A full disk is no failure of
+    the trial: it stays open, and its report tells the driver.
 
     A trial that is taken away before its end saves a checkpoint: when Tune stops it, and on
     SIGTERM, by which a node that is about to go warns its processes. Its epoch ends first.
@@ -79,7 +77,13 @@ class TrialTrainable(tune.Trainable):
             SystemExit: The process was asked to end, and the trial is saved.
         """
         self._in_step = True
-        report = self._next()
+        try:
+            report = self._next()
+        except Exception as error:
+            if not files.out_of_space(error):
+                raise
+            self._steps = None
+            report = {"done": True, "state": NO_SPACE}
         self._in_step = False
         if self._terminated:
             self._end()
@@ -98,6 +102,8 @@ class TrialTrainable(tune.Trainable):
             except TrialFenced:
                 raise
             except Exception as error:
+                if files.out_of_space(error):
+                    raise  # it is not the trial's fault
                 failed = self._fail(error)
                 if failed is None:
                     continue
@@ -152,10 +158,8 @@ class TrialTrainable(tune.Trainable):
         """Records a failed attempt; returns the trial's result when it was the last."""
         self._steps = None
         text = "".join(traceback.format_exception(error))
-        failures = append_failure(self._folder, self._spec, text)
-        if failures < MAX_FAILURES and not isinstance(error, TrialDiverged):
-            return None
-        return record_failed(self._folder, self._spec, text)
+        final = isinstance(error, TrialDiverged)
+        return add_failure(self._folder, self._spec, text, final=final)
 
 
 def to_report(progress: Progress) -> dict[str, float | int | str]:

@@ -9,11 +9,14 @@ import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from hoyer_search import files
 from hoyer_search.config import SweepConfig
 from hoyer_search.results import Event, Finished
 from hoyer_search.search.cluster import Slots, check_cluster, cluster
 from hoyer_search.search.events import Events, OnEvent
+from hoyer_search.search.failures import add_failure
 from hoyer_search.search.interruption import Interruption
+from hoyer_search.search.memory import hungriest, killed_for_memory
 from hoyer_search.search.monitoring import Monitor
 from hoyer_search.search.pretraining import Pretrain, pretrain_remotely
 from hoyer_search.search.retraining import Retrainings
@@ -22,6 +25,7 @@ from hoyer_search.search.searcher import StudySearcher, Work
 from hoyer_search.search.stopping import Stopping
 from hoyer_search.search.study import Study
 from hoyer_search.search.trainable import RunTrial, TrialTrainable
+from hoyer_search.search.watchdog import Watchdog
 from hoyer_search.store import SweepFolder
 
 log = logging.getLogger(__name__)
@@ -59,12 +63,15 @@ def run_search(
 
     Raises:
         InputError: The sweep cannot run there; nothing was started.
+        OSError: The sweep's folder cannot be written any more (``files.out_of_space``).
         KeyboardInterrupt: Ctrl-C, or SIGTERM, on which trials end their epoch and save it first. A
             Ray of its own is down, and the sweep can be resumed.
         Exception: What pretraining or ``on_event`` raised, or Ray again and again.
     """
     config = folder.config()
     check_cluster(config.resources, address=address)
+    for part in (folder.path, folder.path / "points"):
+        files.remove_unfinished(part)
     study = Study.open(folder, config)
     ended = {result.number: result for result in folder.results()}
     in_order = [ended[number] for number in study.ended() if number in ended]
@@ -130,6 +137,7 @@ class SearchRun:
         self._temporary = temporary
         self._slots = slots
         self._interruption = Interruption()
+        self._watchdog = Watchdog(config.resources.hang_minutes)
         self._event_error: Exception | None = None
 
     def run(self, data: Any, run_trial: RunTrial, pretrain: Pretrain) -> None:
@@ -144,8 +152,10 @@ class SearchRun:
     def _run(self, data: ray.ObjectRef[Any], run_trial: RunTrial, pretrain: Pretrain) -> None:
         for progress in pretrain_remotely(pretrain, self._folder, self._config, data):
             self._stopping.meter.tick(running=0)
+            self._watchdog.learn(progress)
             self._emit(Event(progress=progress))
             self._interruption.check()
+        self._watchdog.learn_all(self._folder)
         trainable = tune.with_parameters(
             TrialTrainable, folder=self._folder, data=[data], run_trial=run_trial
         )
@@ -158,16 +168,21 @@ class SearchRun:
             self._go_on(work, trainable)
 
     def _go_on(self, work: Work, trainable: type[tune.Trainable]) -> None:
-        """Runs Tune once; it may end before the work does, but not without a trial's end."""
-        ended = work.num_ended
+        """Runs Tune once; it may end before the work does, but not without a trial's end.
+
+        A trial's attempt that was noted as failed counts too: it has three at most.
+        """
+        ended, events = work.num_ended, self._events()
         try:
-            self._fit(work, trainable)
+            self._fit(work, trainable, events)
         except Exception as error:
             if self._event_error is not None:
                 raise self._event_error from None
-            # A worker killed for memory and a full disk end Tune's whole run, not a trial.
+            if files.out_of_space(error):
+                raise  # nothing can be settled: `resume` will
+            noted = self._note_killed(error, events.actors)
             work.recover()
-            if work.num_ended == ended:
+            if work.num_ended == ended and not noted:
                 raise
             cause = str(error).strip().rpartition("\n")[2]
             log.warning("Ray Tune stopped and is started again: %s", cause)
@@ -176,6 +191,23 @@ class SearchRun:
             stopped = self._interruption.requested
             if work.num_ended == ended and self._left(work) and not stopped:
                 raise RuntimeError("Ray Tune ended without running a trial")
+
+    def _note_killed(self, error: Exception, actors: dict[str, str]) -> bool:
+        """Notes a failed attempt of the trial for whose memory Ray ended Tune's whole run."""
+        killed = killed_for_memory(error)
+        found = None if killed is None else hungriest(killed, actors)
+        spec = None if found is None else self._folder.spec(found[0])
+        if found is None or spec is None:
+            return False
+        text = (
+            f"its node ran low on memory, and Ray killed its process, which used {found[1]:g} GB: "
+            "have fewer trials at once (resources.workers) or smaller batches"
+        )
+        if self._folder.result(spec.uid) is None:
+            result = add_failure(self._folder, spec, text)
+            if result is not None:
+                self._emit(Event(spec=spec, result=result))
+        return True
 
     def _left(self, work: Work) -> bool:
         if work is self._study:
@@ -197,7 +229,7 @@ class SearchRun:
             self._event_error = error  # Tune would hide it among its own
             raise
 
-    def _fit(self, work: Work, trainable: type[tune.Trainable]) -> None:
+    def _fit(self, work: Work, trainable: type[tune.Trainable], events: Events) -> None:
         """Runs Tune once, over what is left of the work, which is idle afterwards."""
         resources = self._config.resources
         searcher = StudySearcher(
@@ -223,7 +255,7 @@ class SearchRun:
                     storage_path=str(self._temporary / "tune"),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
-                    callbacks=[self._events()],
+                    callbacks=[events],
                     verbose=0,
                 ),
             ).fit()
@@ -231,7 +263,8 @@ class SearchRun:
             searcher.close()
 
     def _events(self) -> Events:
-        return Events(self._folder, self._emit, self._stopping.meter, self._interruption)
+        meter = self._stopping.meter
+        return Events(self._folder, self._emit, meter, self._interruption, self._watchdog)
 
     def _scheduler(self) -> TrialScheduler:
         """Returns early stopping as far as the sweep has it, and knows its finished trials."""
