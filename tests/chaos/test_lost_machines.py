@@ -223,3 +223,19 @@ def test_a_link_is_cut_and_healed_and_one_attempt_writes(cluster, say, request):
         steps_of_the_orphan_beside_its_successor=beside,
     )
     check_soon(successor.time - at)
+
+
+@pytest.mark.chaos
+def test_a_driver_is_killed_in_the_middle_of_a_trial(cluster, say):
+    sweep = Running.start(cluster, "driver")
+    sweep.wait_for_epochs(10)
+    (driver,) = cluster["head"].processes("hoyer_search run ")
+    before = sweep.steps()[-1].pid
+    at = time.time()
+    os.kill(driver, signal.SIGKILL)
+
+    def going_on() -> Step | None:
+        return next((s for s in sweep.steps() if s.time > at and s.pid != before), None)
+
+    seconds = wait_until(going_on, seconds=120, say=sweep.log).time - at
+    say(trains_again_after=f"{seconds:.1f} s", repeated=sweep.check_whole())
