@@ -20,7 +20,7 @@ from hoyer_search.config import SweepConfig
 from hoyer_search.errors import HoyerSearchError, StorageError
 from hoyer_search.histograms import TrialHistograms
 from hoyer_search.results import Earlier, Finished, Progress, TrialResult, TrialSpec, Usage
-from hoyer_search.search.failures import append_failure
+from hoyer_search.search.failures import add_failure
 from hoyer_search.search.study import Study
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking.cursor import Cursor
@@ -56,7 +56,7 @@ def template(tmp_path_factory) -> SweepFolder:
     folder.add_trial(spec)
     step = Progress(stage="regularize", epoch=1, epochs=1, time=1.0, metrics={"loss": 0.1})
     Journal(folder.trial(UID) / "metrics.jsonl").add(step)
-    append_failure(folder, spec, "ValueError: no luck\n")
+    add_failure(folder, spec, "ValueError: no luck\n")
     histograms.save(folder.trial(UID), TrialHistograms(dense={}, regularized={}, points=[]))
     model = nn.Linear(2, 2)
     for stage in (folder.pretrained("x"), folder.trial(UID) / "regularize-x"):

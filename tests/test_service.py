@@ -16,7 +16,7 @@ import hoyer_search as hs
 from hoyer_search import results
 from hoyer_search.errors import ConnectionFailed
 from hoyer_search.results import Progress, TrialResult, TrialSpec
-from hoyer_search.search.failures import append_failure
+from hoyer_search.search.failures import add_failure
 from hoyer_search.search.jobs import Jobs, is_loopback
 from hoyer_search.status import sweep_status
 from hoyer_search.trial.journal import Journal
@@ -158,7 +158,7 @@ def half_done(toy_config, make_sweep):
         points=[point], wall_seconds={"regularize": 3600.0},
     )  # fmt: skip
     results.save(folder.trial("000-abcdef") / "result.json", ended)
-    append_failure(folder, folder.spec("001-abcdef"), "ValueError: no luck\n")
+    add_failure(folder, folder.spec("001-abcdef"), "ValueError: no luck\n")
     return folder
 
 
