@@ -10,7 +10,7 @@ from conftest import Builder
 from test_sweep import call
 
 from hoyer_search.results import Finished
-from hoyer_search.search.failures import append_failure, record_failed
+from hoyer_search.search.failures import add_failure, record_failed
 from hoyer_search.sweep import _provenance
 from hoyer_search.tracking import Tracker
 
@@ -26,7 +26,7 @@ def test_no_secret_is_stored_or_shown(
     stored.trial(0)
     spec = stored.start(1)
     text = f"Traceback (most recent call last):\nOSError: {canaries.quoted()}\n"
-    append_failure(stored.folder, spec, text)
+    add_failure(stored.folder, spec, text)
     record_failed(stored.folder, spec, text)
     provenance = _provenance(canaries.URL)
     (stored.folder.path / "provenance.json").write_text(json.dumps(provenance))
