@@ -22,7 +22,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from test_tracking_scale import large_sweep
 
 from hoyer_search.store import SweepFolder
-from hoyer_search.tracking import default_uri, start_ui, write_report
+from hoyer_search.tracking import default_uri, registry, start_ui, write_report
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -38,6 +38,9 @@ FLAGS = [
     "--window-size=1900,1600",
 ]
 POINTS = ".scatterlayer .points path.point"
+ALONE = ["--set", "resources.workers=1"]
+# The front has operating points of all letters, each kept by some network of a small sweep.
+SPACE = toys.SPACE.replace("{A: 0.0, B: 0.05, C: 0.3}", "{A: 0.1, B: 0.2, C: 0.3, D: 0.6}")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,10 @@ class Served:
         """The address under the port of the test."""
         return address.replace(":5000/", f":{self.port}/")
 
+    def page(self, path: str) -> str:
+        """The address of one of MLflow's pages."""
+        return f"http://127.0.0.1:{self.port}/#/{path}"
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -76,15 +83,19 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     from mlflow import MlflowClient
 
     place = tmp_path_factory.mktemp("real")
-    (place / "toy.yaml").write_text(toys.SPACE)
+    (place / "toy.yaml").write_text(SPACE)
     tests = str(Path(toys.__file__).parent)
     paths = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-c", "from hoyer_search.cli import main; main()"]
-    command += ["run", "toy.yaml", "--name", "real", "--set", "resources.workers=1"]
     environment = os.environ | {"PYTHONPATH": paths}
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    link = re.search(r"^MLflow:\s+(\S+)$", done.stdout, flags=re.MULTILINE)
+    main = [sys.executable, "-c", "from hoyer_search.cli import main; main()"]
+    link = None
+    # On a busy machine the sweep does not wait for all of the upload, and names this command.
+    for arguments in (["run", "toy.yaml", "--name", "real", *ALONE], ["sync", "real"]):
+        done = subprocess.run(
+            [*main, *arguments], cwd=place, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        link = re.search(r"^MLflow:\s+(\S+)$", done.stdout, flags=re.MULTILINE) or link
     assert link is not None, done.stdout
     uri = default_uri(place / "runs")
     with socket.socket() as unused:
@@ -153,8 +164,8 @@ def test_the_sweeps_description_shows_links_picture_and_front(
 ) -> None:
     parent = run_ids(served)[""]
     experiment = served.api.get_run(parent).info.experiment_id
-    address = f"http://127.0.0.1:{served.port}/#/experiments/{experiment}/runs/{parent}"
-    browser.get(f"{address}?workflowType=machine_learning")
+    path = f"experiments/{experiment}/runs/{parent}?workflowType=machine_learning"
+    browser.get(served.page(path))
     wait(browser, lambda: "Operating points" in body(browser), "the description")
     picture = browser.find_element(By.CSS_SELECTOR, "img[src*='front.png']")
     wait(
@@ -166,6 +177,63 @@ def test_the_sweeps_description_shows_links_picture_and_front(
     assert front is not None
     for point in front.points:
         browser.find_element(By.CSS_SELECTOR, f"a[href*='{run_ids(served)[point.uid]}']")
+
+
+def test_the_report_draws_inside_mlflow_and_names_the_runs(
+    served: Served, browser: webdriver.Chrome
+) -> None:
+    ids = run_ids(served)
+    experiment = served.api.get_run(ids[""]).info.experiment_id
+    browser.get_log("browser")
+    browser.get(served.page(f"experiments/{experiment}/runs/{ids['']}/artifacts/report.html"))
+    frame = wait(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "iframe#html"), "frame")
+    browser.switch_to.frame(frame[0])
+    try:
+        points = len(served.folder.points()) + 2  # the dense network, and a ring
+        wait_for_count(browser, f"#front {POINTS}", points)
+        front = served.folder.front()
+        assert front is not None
+        options = browser.find_elements(By.CSS_SELECTOR, "#chosen option[value]:not([hidden])")
+        assert len(options) == len(front.points)
+        for option, point in zip(options, front.points, strict=True):
+            option.click()
+            assert f"{point.nonzeros:,} of" in browser.find_element(By.ID, "network").text
+            assert browser.find_element(By.ID, "run").text == ids[point.uid]
+        for button in browser.find_elements(By.CSS_SELECTOR, "#network button"):
+            button.click()
+            assert button.text in ("Copied", "Press Ctrl-C")
+    finally:
+        browser.switch_to.default_content()
+    assert errors_of_ours(browser, served) == []
+
+
+def errors_of_ours(browser: webdriver.Chrome, served: Served) -> list[str]:
+    """The errors in the console but those of MLflow's own scripts and requests."""
+    own = f"http://127.0.0.1:{served.port}/"
+    messages = [str(entry["message"]) for entry in browser.get_log("browser")]
+    return [message for message in messages if not message.startswith(own)]
+
+
+def test_the_registry_shows_the_aliases(served: Served, browser: webdriver.Chrome) -> None:
+    front = served.folder.front()
+    assert front is not None
+    aliases = registry.aliases(front)
+    assert set(aliases) == {"A", "B", "C", "D", "knee", "best"}
+    (model,) = served.api.search_registered_models()
+    browser.get(served.page(f"models/{model.name}"))
+    rows = {
+        name: f"Version {served.api.get_model_version_by_alias(model.name, name).version}"
+        for name in aliases
+    }
+
+    def shown() -> bool:
+        found = [row.text for row in browser.find_elements(By.CSS_SELECTOR, "[role=row]")]
+        return all(
+            any(version in row and f"@ {alias}" in row for row in found)
+            for alias, version in rows.items()
+        )
+
+    wait(browser, shown, f"{rows} in {body(browser)}")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
