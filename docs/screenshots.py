@@ -49,6 +49,61 @@ def close_assistant(browser: webdriver.Chrome) -> None:
             button.click()
 
 
+def take(browser: webdriver.Chrome, address: str, wanted: str, name: str) -> None:
+    """Takes a picture of a page of MLflow once it shows what is wanted.
+
+    Args:
+        browser: The browser.
+        address: The page.
+        wanted: CSS selector of what it is to show.
+        name: Of the picture.
+    """
+    browser.get("about:blank")  # another part after the # alone would load nothing
+    browser.get(address)
+    WebDriverWait(browser, 90).until(lambda b: b.find_elements(By.CSS_SELECTOR, wanted))
+    time.sleep(8)
+    close_assistant(browser)
+    time.sleep(3)
+    browser.save_screenshot(str(IMAGES / f"{name}.png"))
+
+
+def take_mlflow(browser: webdriver.Chrome, folder: SweepFolder, uri: str, port: int) -> None:
+    """Takes the pictures of MLflow's pages: front, a point's run, report, registry."""
+    from mlflow import MlflowClient
+
+    browser.set_window_size(1700, 1150)
+    link = tracking.sweep_link(folder, uri, port=port)
+    front = folder.front()
+    assert link is not None
+    assert front is not None
+    for _ in range(2):  # the first visit opens the assistant
+        take(browser, link, ".scatterlayer .points path.point", "mlflow")
+    api = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    (experiment,) = api.search_experiments(filter_string="name LIKE 'hoyer/%'")
+    runs = api.search_runs([experiment.experiment_id], f"tags.`hoyer.sweep` = '{folder.name}'")
+    ids = {run.data.tags.get("hoyer.uid", ""): run.info.run_id for run in runs}
+    best = next(point for point in front.operating_points.values() if point is not None)
+    own = f"http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/runs"
+    take(browser, f"{own}/{ids[best.uid]}", "table", "mlflow-run")
+    take(browser, f"{own}/{ids['']}/artifacts/report.html", "iframe#html", "mlflow-report")
+    (model,) = api.search_registered_models()
+    page = f"http://127.0.0.1:{port}/#/models/{model.name}"
+    take(browser, page, "[role=row]", "mlflow-registry")
+
+
+def take_report(browser: webdriver.Chrome, folder: SweepFolder) -> None:
+    """Takes the picture of the whole report."""
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "report.html"
+        tracking.write_report(folder, path)
+        browser.get(path.as_uri())
+        time.sleep(3)
+        height = browser.execute_script("return document.documentElement.scrollHeight")
+        browser.set_window_size(1300, min(int(height) + 150, 6000))
+        time.sleep(2)
+        browser.save_screenshot(str(IMAGES / "report.png"))
+
+
 def main() -> None:
     """Takes the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -65,26 +120,8 @@ def main() -> None:
     pages = tracking.start_ui(uri, port=port)
     try:
         with tempfile.TemporaryDirectory() as profile, open_browser(profile) as browser:
-            browser.set_window_size(1700, 1150)
-            link = tracking.sweep_link(folder, uri).replace(":5000/", f":{port}/")
-            for _ in range(2):  # the first visit opens the assistant
-                browser.get(link)
-                WebDriverWait(browser, 90).until(
-                    lambda b: b.find_elements(By.CSS_SELECTOR, ".scatterlayer .points path.point")
-                )
-                time.sleep(5)
-                close_assistant(browser)
-                time.sleep(3)
-            browser.save_screenshot(str(IMAGES / "mlflow.png"))
-            with tempfile.TemporaryDirectory() as report:
-                path = Path(report) / "report.html"
-                tracking.write_report(folder, path)
-                browser.get(path.as_uri())
-                time.sleep(3)
-                height = browser.execute_script("return document.documentElement.scrollHeight")
-                browser.set_window_size(1300, min(int(height) + 150, 6000))
-                time.sleep(2)
-                browser.save_screenshot(str(IMAGES / "report.png"))
+            take_mlflow(browser, folder, uri, port)
+            take_report(browser, folder)
     finally:
         tracking.stop_ui(pages)
 

@@ -17,7 +17,7 @@ from hoyer_search.client import StoredSweep
 from hoyer_search.config import SweepConfig
 from hoyer_search.driving import SPACE_VARIABLE
 from hoyer_search.errors import InputError, StorageError
-from hoyer_search.store import SweepFolder, check_name, check_new, dump_yaml
+from hoyer_search.store import SweepFolder, check_is_folder, check_name, check_new, dump_yaml
 from hoyer_search.user_code import check_model, job_environment
 
 if TYPE_CHECKING:
@@ -186,6 +186,7 @@ def submit(
     name = name or default_name(config)
     check_name(name)
     root = Path(storage)
+    check_is_folder(root)
     if root.is_dir():
         check_new(root, name)
     environment = job_environment(working_dir, runtime_env)

@@ -44,6 +44,7 @@ from hoyer_search.results import (
 )
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 
 LOCK_SECONDS = 1.0
 """How long a driver tries to take a sweep before it says that another runs it."""
@@ -353,13 +354,27 @@ def check_new(storage: Path, name: str) -> None:
     """Checks that a sweep of that name can be created.
 
     Raises:
-        StorageError: It is no plain folder name, or taken.
+        StorageError: It is no plain folder name, or taken, or the storage is no folder but a URL.
     """
     check_name(name)
+    check_is_folder(storage)
     if (storage / name).exists():
         raise StorageError(
             f"sweep {name!r} exists already in {storage.absolute()}: choose another name, "
             f"or go on with it by `hoyer-search resume {name}`"
+        )
+
+
+def check_is_folder(storage: Path) -> None:
+    """Checks that a storage can be a folder, here or on a cluster.
+
+    Raises:
+        StorageError: It is a URL.
+    """
+    if not storage.exists() and any(SCHEME.fullmatch(part) for part in storage.parts):
+        raise StorageError(
+            f"storage must be a folder, one that all nodes mount; got {storage}, which looks like "
+            "a URL: give the folder where that is mounted (NFS, EFS, Filestore)"
         )
 
 

@@ -2,15 +2,26 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from hoyer_search.errors import StorageError
+from hoyer_search.store import check_new
 
 HOLD = (
     "import sys, time; from pathlib import Path; from hoyer_search.store import SweepFolder; "
     "lock = SweepFolder(Path(sys.argv[1])).lock(); print('held', flush=True); time.sleep(600)"
 )
+
+
+@pytest.mark.parametrize("storage", ["s3://bucket/sweeps", "hdfs://host:8020/sweeps"])
+def test_a_url_is_no_storage(tmp_path, storage):
+    with pytest.raises(StorageError, match="must be a folder, one that all nodes mount"):
+        check_new(Path(storage).absolute(), "first")
+    drive = tmp_path / "c:"
+    drive.mkdir()
+    check_new(drive, "first")
 
 
 def test_a_second_driver_is_refused_and_told_who_has_the_sweep(toy_config, make_sweep):
