@@ -53,8 +53,12 @@ class Interruption(tune.Stopper):
         finally:
             signal.signal(signal.SIGTERM, before)
 
-    def _request(self, number: int, frame: FrameType | None) -> None:
+    def request(self) -> None:
+        """Asks the sweep to stop, as SIGTERM does."""
         self._requested.set()
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.request()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Returns whether the trial that has just reported ends here."""

@@ -187,6 +187,8 @@ class SearchRun:
             cause = str(error).strip().rpartition("\n")[2]
             log.warning("Ray Tune stopped and is started again: %s", cause)
         else:
+            if self._event_error is not None:
+                raise self._event_error
             work.recover()
             stopped = self._interruption.requested
             if work.num_ended == ended and self._left(work) and not stopped:
@@ -226,7 +228,8 @@ class SearchRun:
         try:
             self._on_event(event)
         except Exception as error:
-            self._event_error = error  # Tune would hide it among its own
+            self._event_error = error  # Tune takes it for the trial's own, and would go on
+            self._interruption.request()
             raise
 
     def _fit(self, work: Work, trainable: type[tune.Trainable], events: Events) -> None:
