@@ -120,6 +120,8 @@ class Machine:
         self._power.communicate()
         while self._launched:
             self._launched.pop().wait()
+        # The kernel may take its time, and the machine may be started again before.
+        self._network.switch("ip", "link", "delete", self._port, check=False)
 
     def cut_link(self) -> None:
         """Lets nothing through to or from the machine, which lives on."""
@@ -211,10 +213,12 @@ class Machines:
     def __getitem__(self, name: str) -> Machine:
         return self._machines[name]
 
-    def switch(self, *command: str) -> None:
+    def switch(self, *command: str, check: bool = True) -> None:
         """Runs a program on the switch."""
         root = str(_first_child(self._power.pid))
-        subprocess.run(["nsenter", "--target", root, "--net", *command], check=True)
+        subprocess.run(
+            ["nsenter", "--target", root, "--net", *command], check=check, capture_output=not check
+        )
 
     def close(self) -> None:
         """Switches everything off."""
