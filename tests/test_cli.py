@@ -1,15 +1,19 @@
 """The parts of the command line that need no sweep."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from test_front import DENSE, make_point
 from test_sweep import call
 
 from hoyer_search import results, spaces
+from hoyer_search.__main__ import LEFT_BEHIND
 from hoyer_search.cli import cli
 from hoyer_search.planning import plan_sweep
 from hoyer_search.results import TrialResult, TrialSpec
+from hoyer_search.tracking import Tracker
 
 
 @pytest.mark.parametrize("command", sorted(cli.commands))
@@ -77,3 +81,28 @@ def test_plan_refuses_what_run_would_refuse(monkeypatch, capsys, toy_file):
     code, _, error = call(monkeypatch, capsys, "plan", toy_file, "--set", "budget.trails=1")
     assert code == 2
     assert "did you mean 'trials'" in error
+
+
+def test_a_thread_that_waits_for_mlflow_is_left_behind(toy_config, make_sweep):
+    folder = make_sweep(toy_config())
+    assert Tracker(folder)._thread.name == LEFT_BEHIND
+    code = (
+        "import atexit, sys, threading, time\n"
+        "from hoyer_search.__main__ import LEFT_BEHIND, start\n"
+        "atexit.register(print, 'taken down')\n"
+        "if sys.argv.pop() == 'waits':\n"
+        "    waiting = {'target': time.sleep, 'args': (60,), 'name': LEFT_BEHIND, 'daemon': True}\n"
+        "    threading.Thread(**waiting).start()\n"
+        "start()"
+    )
+    for words, waits, expected in (
+        (["spaces"], "waits", 0),
+        (["spaces"], "ends", 0),
+        (["plan", "nowhere.yaml"], "waits", 2),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words, waits], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == expected, done.stderr
+        assert ("taken down" in done.stdout) == (waits == "ends")
+        assert "quickstart" in done.stdout or "error: " in done.stderr
