@@ -84,7 +84,7 @@ def take_mlflow(browser: webdriver.Chrome, folder: SweepFolder, uri: str, port: 
     ids = {run.data.tags.get("hoyer.uid", ""): run.info.run_id for run in runs}
     best = next(point for point in front.operating_points.values() if point is not None)
     own = f"http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/runs"
-    take(browser, f"{own}/{ids[best.uid]}", "table", "mlflow-run")
+    take(browser, f"{own}/{ids[best.uid]}", "h2, h3, [role=table]", "mlflow-run")
     take(browser, f"{own}/{ids['']}/artifacts/report.html", "iframe#html", "mlflow-report")
     (model,) = api.search_registered_models()
     page = f"http://127.0.0.1:{port}/#/models/{model.name}"
