@@ -13,8 +13,7 @@ from types import TracebackType
 from ray.util import metrics
 
 from hoyer_search.config import SweepConfig
-from hoyer_search.front import Front
-from hoyer_search.results import Event, TrialResult
+from hoyer_search.results import Event
 from hoyer_search.store import SweepFolder
 
 log = logging.getLogger(__name__)
@@ -105,19 +104,7 @@ class Monitor:
         for state in _STATES:
             self._trials.set(states[state], tags={"state": state})
         if len(ended) != self._shown:
-            self._hypervolume.set(self._area(ended))
+            front = self._folder.front()
+            self._hypervolume.set(0.0 if front is None else front.hypervolume)
             self._shown = len(ended)
         self._outbox.set(self._outbox_rows())
-
-    def _area(self, ended: list[TrialResult]) -> float:
-        dense = self._folder.dense()
-        if dense is None:
-            return 0.0
-        objective = self._config.objective
-        front = Front.of(
-            (point for result in ended if result.retrains is None for point in result.points),
-            dense=dense,
-            sparsity=objective.sparsity,
-            floors=objective.floors(dense.val_accuracy),
-        )
-        return front.hypervolume
