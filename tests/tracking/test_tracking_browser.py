@@ -110,6 +110,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         pages.wait()
 
 
+@pytest.fixture
+def report(sweep: Builder, tmp_path: Path) -> Path:
+    """The report of five trials."""
+    sweep.pretrain()
+    for number in range(5):
+        sweep.trial(number)
+    write_report(sweep.folder, tmp_path / "report.html")
+    return tmp_path / "report.html"
+
+
 def wait(browser: webdriver.Chrome, condition: Any, message: str) -> Any:
     return WebDriverWait(browser, 240).until(lambda _: condition(), message)
 
@@ -238,16 +248,12 @@ def test_the_registry_shows_the_aliases(served: Served, browser: webdriver.Chrom
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_report_draws_without_a_network(
-    sweep: Builder, tmp_path: Path, browser: webdriver.Chrome, scheme: str
+    sweep: Builder, report: Path, browser: webdriver.Chrome, scheme: str
 ) -> None:
-    sweep.pretrain()
-    for number in range(5):
-        sweep.trial(number)
-    write_report(sweep.folder, tmp_path / "report.html")
     wanted = {"name": "prefers-color-scheme", "value": scheme}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [wanted]})
     browser.get_log("browser")
-    browser.get((tmp_path / "report.html").as_uri())
+    browser.get(report.as_uri())
     points = len(sweep.folder.points()) + 2  # the dense network, and a ring around the chosen one
     wait_for_count(browser, f"#front {POINTS}", points)
     wait_for_count(browser, f"#progress {POINTS}", 2 * 6)
@@ -264,13 +270,9 @@ def test_the_report_draws_without_a_network(
 
 
 def test_another_network_can_be_chosen(
-    sweep: Builder, tmp_path: Path, browser: webdriver.Chrome
+    sweep: Builder, report: Path, browser: webdriver.Chrome
 ) -> None:
-    sweep.pretrain()
-    for number in range(5):
-        sweep.trial(number)
-    write_report(sweep.folder, tmp_path / "report.html")
-    browser.get((tmp_path / "report.html").as_uri())
+    browser.get(report.as_uri())
     wait(browser, lambda: count(browser, "#pull") == 1, "the panel")
     front = sweep.folder.front()
     assert front is not None
@@ -288,15 +290,11 @@ def test_another_network_can_be_chosen(
 
 
 def test_the_report_prints_with_its_charts_in_light_colours(
-    sweep: Builder, tmp_path: Path, browser: webdriver.Chrome
+    sweep: Builder, report: Path, browser: webdriver.Chrome
 ) -> None:
-    sweep.pretrain()
-    for number in range(5):
-        sweep.trial(number)
-    write_report(sweep.folder, tmp_path / "report.html")
     dark = {"name": "prefers-color-scheme", "value": "dark"}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [dark]})
-    browser.get((tmp_path / "report.html").as_uri())
+    browser.get(report.as_uri())
     wait(browser, lambda: count(browser, f"#front {POINTS}") > 0, "the chart")
     browser.execute_script(WATCH_PRINTING)
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
@@ -321,17 +319,13 @@ addEventListener("beforeprint", () => {{ window.seen = {{
 
 
 def test_the_report_of_thousands_of_trials_opens_like_that_of_a_few(
-    sweep: Builder, tmp_path: Path, browser: webdriver.Chrome
+    report: Path, tmp_path: Path, browser: webdriver.Chrome
 ) -> None:
-    sweep.pretrain()
-    for number in range(5):
-        sweep.trial(number)
-    write_report(sweep.folder, tmp_path / "few.html")
     write_report(large_sweep(tmp_path / "large"), tmp_path / "many.html")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
     held = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": HOLD_IDLE})
-    few, many = (opening(browser, tmp_path / f"{name}.html") for name in ("few", "many"))
+    few, many = opening(browser, report), opening(browser, tmp_path / "many.html")
     browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", held)
     assert count(browser, f"#front {POINTS}") > 1000
     assert browser.find_element(By.ID, "pull").text
