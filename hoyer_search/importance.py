@@ -3,7 +3,8 @@
 Optuna is imported on use only.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hoyer_search.config import Choices, Range, SweepConfig
@@ -12,6 +13,7 @@ from hoyer_search.results import TrialResult
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
 
 MIN_TRIALS = 10
 """Fewer trials say nothing about importance."""
@@ -46,13 +48,13 @@ def importances(
     if len(dimensions) < 2 or len(results) < MIN_TRIALS:
         return {}
     taken = results[:: -(-len(results) // MAX_TRIALS)]
+    good = max(BEST_TRIALS, len(taken) // 10)
     worth = {name: [_worth(result, front, name) for result in taken] for name in front.floors}
+    told = {name: values for name, values in worth.items() if sorted(values)[-good] > min(values)}
+    if not told:
+        return {}
     params = [{name: result.params[name] for name in dimensions} for result in taken]
-    return {
-        point: shares
-        for point, values in worth.items()
-        if (shares := _shares(params, values, dimensions))
-    }
+    return _shares(params, told, dimensions, quantile=good / len(taken))
 
 
 def _worth(result: TrialResult, front: Front, point: str) -> float:
@@ -66,27 +68,44 @@ def _worth(result: TrialResult, front: Front, point: str) -> float:
 
 def _shares(
     params: Sequence[Mapping[str, object]],
-    values: Sequence[float],
+    worth: Mapping[str, Sequence[float]],
     dimensions: Mapping[str, Range | Choices],
-) -> dict[str, float]:
-    """Returns the shares, or nothing when no trial is better than the rest."""
+    *,
+    quantile: float,
+) -> dict[str, dict[str, float]]:
+    """Returns the shares by operating point, of one study: Optuna copies each trial several times.
+
+    Args:
+        params: Searched parameters of each trial.
+        worth: What each trial is worth, by operating point.
+        dimensions: The searched parameters.
+        quantile: Share of the trials that count as good.
+    """
     import optuna
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
     from optuna.trial import create_trial
 
-    good = max(BEST_TRIALS, len(values) // 10)
-    if sorted(values)[-good] == min(values):
-        return {}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(direction="maximize")
+    study = optuna.create_study(directions=["minimize"] * len(worth))
     space = dict(_distributions(dimensions))
+    lost = [[-value for value in values] for values in zip(*worth.values(), strict=True)]
     study.add_trials(
-        create_trial(value=value, params=dict(given), distributions=space)
-        for given, value in zip(params, values, strict=True)
+        create_trial(values=values, params=dict(given), distributions=space)
+        for given, values in zip(params, lost, strict=True)
     )
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=good / len(values))
-    found = get_param_importances(study, evaluator=evaluator)
-    return {name: found[name] for name in dimensions}
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
+    shares = {}
+    with warnings.catch_warnings():
+        # that low values count as good, which is why they are negated above
+        warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")
+        for place, point in enumerate(worth):
+            found = get_param_importances(study, evaluator=evaluator, target=_value(place))
+            shares[point] = {name: found[name] for name in dimensions}
+    return shares
+
+
+def _value(place: int) -> Callable[["FrozenTrial"], float]:
+    return lambda trial: float(trial.values[place])
 
 
 def _distributions(
