@@ -32,12 +32,13 @@ from hoyer_search import files, results, spaces
 from hoyer_search.config import SweepConfig
 from hoyer_search.errors import StorageError, unknown_name
 from hoyer_search.front import Front
-from hoyer_search.memo import load_once
+from hoyer_search.memo import load_once, no_collection
 from hoyer_search.results import (
     Dense,
     Earlier,
     Finished,
     Point,
+    Record,
     TrialResult,
     TrialSpec,
     Usage,
@@ -263,13 +264,15 @@ class SweepFolder:
 
     def all_specs(self) -> list[TrialSpec]:
         """Returns the specifications of trials and retrainings, by number and repeat."""
-        paths = (self.path / "trials").glob("*/spec.json")
-        return sorted((load_once(TrialSpec, path) for path in paths), key=_order)
+        return sorted(self._records(TrialSpec, "spec.json"), key=_order)
 
     def all_results(self) -> list[TrialResult]:
         """Returns the results of trials and retrainings that ended, by number and repeat."""
-        paths = (self.path / "trials").glob("*/result.json")
-        return sorted((load_once(TrialResult, path) for path in paths), key=_order)
+        return sorted(self._records(TrialResult, "result.json"), key=_order)
+
+    def _records(self, kind: type[Record], name: str) -> list[Record]:
+        with no_collection():
+            return [load_once(kind, p) for p in (self.path / "trials").glob(f"*/{name}")]
 
     def lock(self) -> FileLock:
         """Takes the sweep for this process; a second driver is refused.
