@@ -101,9 +101,9 @@ def _curves(results: Sequence[TrialResult], front: Front) -> Figure:
     x: list[float | None] = []
     y: list[float | None] = []
     step = 1 if len(results) <= MANY else 2
-    for _, compression, accuracy in series.curves(results, front):
-        x += [*map(series.rounded, compression[::step]), None]  # None lifts the pen
-        y += [*map(series.rounded, accuracy[::step]), None]
+    for _, compression, accuracy in series.curves(results, front, step=step):
+        x += [*series.rounded(compression), None]  # None lifts the pen
+        y += [*series.rounded(accuracy), None]
     return {
         "type": "scatter",
         "mode": "lines",
@@ -145,7 +145,7 @@ def _markers(name: str, points: Sequence[Point], front: Front, places: Mapping[s
         "type": "scatter",
         "mode": "markers",
         "name": name,
-        "x": [series.rounded(front.compression(point)) for point in points],
+        "x": series.rounded(front.compression(point) for point in points),
         "y": [point.val_accuracy for point in points],
         "customdata": [places[point.name] for point in points],
         "hoverinfo": "text",
@@ -191,7 +191,7 @@ def progress_figure(results: Sequence[TrialResult], front: Front, spans: Sequenc
         "hovertemplate": "after %{x} trials: %{y:.4f}<extra></extra>",
     }
     over_hours = {
-        "x": [series.rounded(h) for h in hours],
+        "x": series.rounded(hours),
         "y": areas[: len(hours)],
         "xaxis": "x2",
         "hovertemplate": "after %{x:.3~g} h: %{y:.4f}<extra></extra>",
@@ -230,8 +230,8 @@ def timeline_figure(results: Sequence[TrialResult], front: Front, spans: Sequenc
             "orientation": "h",
             "name": kind,
             "y": [row + 1 for row, _ in shown],
-            "base": [series.rounded((span.start - start) / 3600) for _, span in shown],
-            "x": [series.rounded((span.end - span.start) / 3600) for _, span in shown],
+            "base": series.rounded((span.start - start) / 3600 for _, span in shown),
+            "x": series.rounded((span.end - span.start) / 3600 for _, span in shown),
             "hovertext": [_hover(by_uid[span.uid], span) for _, span in shown],
             "hoverinfo": "text",
             "marker": {"color": TRIAL_COLOURS[kind], "line": {"width": 0}},

@@ -80,7 +80,7 @@ def _columns(points: Sequence[Point], front: Front) -> dict[str, list[Any]]:
     return {
         "uid": [p.uid for p in points],
         "trial": [p.trial for p in points],
-        "compression": [series.rounded(front.compression(p)) for p in points],
+        "compression": series.rounded(front.compression(p) for p in points),
         "val": [round(p.val_accuracy, 6) for p in points],
         "raw": [round(p.raw_val_accuracy, 6) for p in points],
         "test": [round(p.test_accuracy, 6) for p in points],
@@ -89,11 +89,11 @@ def _columns(points: Sequence[Point], front: Front) -> dict[str, list[Any]]:
         "physical_macs": [p.physical_macs for p in points],
         "parameters": [p.parameters for p in points],
         "structure": [p.structure for p in points],
-        "threshold": [series.rounded(p.threshold) for p in points],
-        "dense_latency": [series.rounded(p.latency_ms["dense"]) for p in points],
-        "latency": [series.rounded(p.latency_ms["shrunk"]) for p in points],
-        "dense_rate": [series.rounded(p.examples_per_second.get("dense", 0.0)) for p in points],
-        "rate": [series.rounded(p.examples_per_second.get("shrunk", 0.0)) for p in points],
+        "threshold": series.rounded(p.threshold for p in points),
+        "dense_latency": series.rounded(p.latency_ms["dense"] for p in points),
+        "latency": series.rounded(p.latency_ms["shrunk"] for p in points),
+        "dense_rate": series.rounded(p.examples_per_second.get("dense", 0.0) for p in points),
+        "rate": series.rounded(p.examples_per_second.get("shrunk", 0.0) for p in points),
     }
 
 
@@ -119,4 +119,4 @@ def _histograms(sweep: Snapshot, detailed: Mapping[int, Point]) -> dict[str, Any
 
 
 def _plain(layers: Mapping[str, Histogram]) -> dict[str, list[Any]]:
-    return {name: [series.rounded(one.limit), one.counts] for name, one in layers.items()}
+    return {name: [*series.rounded([one.limit]), one.counts] for name, one in layers.items()}

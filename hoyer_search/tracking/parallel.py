@@ -27,7 +27,7 @@ def parallel_figure(points: Sequence[Point], front: Front, config: SweepConfig) 
         _dimension("test accuracy", [p.test_accuracy for p in points], log=False) | _percent(),
     ]
     line = {
-        "color": [series.rounded(p.val_accuracy) for p in points],
+        "color": series.rounded(p.val_accuracy for p in points),
         # from blue over grey to orange: told apart by everybody, on white and on black
         "colorscale": [[0, "#0072b2"], [0.5, GREY], [1, "#e69f00"]],
         "showscale": True,
@@ -64,11 +64,11 @@ def _dimension(name: str, values: Sequence[Any], *, log: bool) -> Figure:
         ticks = series.decades(min(values), max(values))
         return {
             "label": name,
-            "values": [series.rounded(math.log10(v)) for v in values],
+            "values": series.rounded(math.log10(v) for v in values),
             "tickvals": [math.log10(t) for t in ticks],
             "ticktext": [series.short(t) for t in ticks],
         } | _room([math.log10(v) for v in values])
-    return {"label": name, "values": [series.rounded(v) for v in values]} | _room(list(values))
+    return {"label": name, "values": series.rounded(values)} | _room(list(values))
 
 
 def _room(values: list[float]) -> Figure:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hoyer_search.config import Range, SweepConfig
-from hoyer_search.front import Front
+from hoyer_search.front import Front, size
 from hoyer_search.results import Point, Progress, TrialResult, TrialSpec, Value, parent
 from hoyer_search.tracking import names
 from hoyer_search.tracking.records import RunRecord, Sample
@@ -44,11 +44,13 @@ def shown_point(points: Iterable[Point], front: Front) -> Point | None:
     the strictest floor kept by any; the most accurate when none keeps a floor.
     """
     candidates = list(points)
-    on_front = {point.name for point in front.points}
-    candidates = [p for p in candidates if p.name in on_front] or candidates
-    own = Front.of(candidates, dense=front.dense, sparsity=front.sparsity, floors=front.floors)
-    kept = (point for point in own.operating_points.values() if point is not None)
-    return next(kept, own.points[0] if own.points else None)
+    on_front = {(point.uid, point.index) for point in front.points}
+    candidates = [p for p in candidates if (p.uid, p.index) in on_front] or candidates
+    for floor in front.floors.values():  # strictest first
+        kept = [p for p in candidates if p.val_accuracy >= floor]
+        if kept:
+            return min(kept, key=lambda p: (size(p, front.sparsity), -p.val_accuracy))
+    return max(candidates, key=lambda p: (p.val_accuracy, -size(p, front.sparsity)), default=None)
 
 
 def trial_name(spec: TrialSpec, points: Iterable[Point], front: Front | None) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
+from operator import attrgetter
 
 from hoyer_search import pareto
 from hoyer_search.front import Front
@@ -24,9 +25,9 @@ UNITS: dict[Sparsity, str] = {
 }
 
 
-def rounded(value: float) -> float:
-    """Returns a value with four digits, which is all that a figure shows."""
-    return float(f"{value:.4g}")
+def rounded(values: Iterable[float]) -> list[float]:
+    """Returns values with four digits, which is all that a figure shows."""
+    return [float(f"{value:.4g}") for value in values]
 
 
 def short(value: Value) -> str:
@@ -35,22 +36,28 @@ def short(value: Value) -> str:
 
 
 def curves(
-    results: Sequence[TrialResult], front: Front
+    results: Sequence[TrialResult], front: Front, *, step: int = 1
 ) -> Iterator[tuple[int, list[float], list[float]]]:
     """Yields number, compressions and accuracies of each trial's curve.
 
     Curves know nonzeros and logical MACs only: with another objective there are none.
+
+    Args:
+        results: Trials that ended.
+        front: The sweep's front.
+        step: 2 takes every second threshold of each, and so on.
     """
     if front.sparsity not in ("nonzeros", "macs"):
         return
-    dense = getattr(front.dense, front.sparsity)
+    size_of = attrgetter(front.sparsity)
+    dense = size_of(front.dense)
     for result in results:
-        if result.curve:
-            sizes = [max(getattr(point, front.sparsity), 1) for point in result.curve]
+        curve = result.curve[::step]
+        if curve:
             yield (
                 result.number,
-                [dense / size for size in sizes],
-                [point.val_accuracy for point in result.curve],
+                [dense / max(size_of(point), 1) for point in curve],
+                [point.val_accuracy for point in curve],
             )
 
 
@@ -119,15 +126,17 @@ def largest_compression(results: Sequence[TrialResult], front: Front) -> float:
 def hypervolumes(results: Sequence[TrialResult], front: Front) -> list[float]:
     """Returns the hypervolume before any trial, and after each of the given ones in their order."""
     floor = min(front.floors.values())
-    accuracy: list[float] = []
-    doublings: list[float] = []
+    best: list[tuple[float, float]] = []
     areas = [0.0]
     for result in results:
-        accuracy += [point.val_accuracy for point in result.points]
-        doublings += [math.log2(front.compression(point)) for point in result.points]
+        found = [(p.val_accuracy, math.log2(front.compression(p))) for p in result.points]
+        new = [(a, d) for a, d in found if not any(a <= b and d <= c for b, c in best)]
+        if not new:  # most trials: the front stays as it was
+            areas.append(areas[-1])
+            continue
+        accuracy, doublings = zip(*best, *new, strict=True)
         kept = pareto.non_dominated(accuracy, [-d for d in doublings]).tolist()
-        accuracy = list(compress(accuracy, kept))
-        doublings = list(compress(doublings, kept))
+        best = list(compress(zip(accuracy, doublings, strict=True), kept))
         areas.append(pareto.hypervolume(accuracy, doublings, floor=floor))
     return areas
 

@@ -47,7 +47,7 @@ def lanes(spans: Sequence[Span]) -> list[int]:
 
 def _span(folder: SweepFolder, result: TrialResult) -> Span | None:
     path = folder.trial(result.uid) / "metrics.jsonl"
-    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    lines = path.read_bytes().splitlines() if path.is_file() else []
     first, last = next(_steps(lines), None), next(_steps(reversed(lines)), None)
     if first is None or last is None:
         return None
