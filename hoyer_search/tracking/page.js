@@ -41,6 +41,63 @@ function hover(index) {
   ].join("<br>");
 }
 
+const margin = { l: 70, r: 20, t: 40, b: 55 };
+const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+
+// The first sight of accuracy against compression, in milliseconds: compiling plotly.js alone
+// takes a slow machine seconds. Plotly's own chart then takes its place.
+function sketch(id) {
+  const { data, layout } = page.figures[id];
+  const box = document.getElementById(id);
+  const [width, height] = [box.clientWidth, layout.height];
+  const canvas = make("canvas", { width: width * devicePixelRatio, height: height * devicePixelRatio,
+    style: `display: block; width: ${width}px; height: ${height}px` });
+  const pen = canvas.getContext("2d");
+  pen.scale(devicePixelRatio, devicePixelRatio);
+  const place = ([low, high], share) => (share - low) / (high - low);
+  const { l, r, t, b } = margin;
+  const across = (x) => l + place(layout.xaxis.range, Math.log10(x)) * (width - l - r);
+  const down = (y) => t + (1 - place(layout.yaxis.range, y)) * (height - t - b);
+  pen.font = "13px system-ui, sans-serif";
+  pen.fillStyle = colour("--text");
+  pen.textAlign = "center";
+  layout.xaxis.tickvals.forEach((x, k) =>
+    pen.fillText(layout.xaxis.ticktext[k], across(x), height - b + 18));
+  pen.textAlign = "left";
+  for (const note of layout.annotations) pen.fillText(note.text, across(1) + 20, down(note.y) + 14);
+  pen.rect(l, t, width - l - r, height - t - b);
+  pen.clip();
+  const floors = layout.shapes.map(({ y0, line }) => ({ x: [1e-9, 1e9], y: [y0, y0], line }));
+  for (const trace of [...floors, ...data]) {
+    pen.globalAlpha = trace.opacity ?? trace.marker?.opacity ?? 1;
+    pen.setLineDash(trace.line?.dash ? [2, 3] : []);
+    if (trace.marker) sketchPoints(pen, trace, across, down);
+    else sketchLine(pen, trace, across, down);
+  }
+  box.replaceChildren(canvas);
+}
+
+function sketchLine(pen, { x, y, line }, across, down) {
+  pen.beginPath();
+  pen.strokeStyle = line.color;
+  pen.lineWidth = line.width;
+  let move = true;
+  x.forEach((at, k) => {
+    if (at !== null) pen[move ? "moveTo" : "lineTo"](across(at), down(y[k]));
+    move = at === null;
+  });
+  pen.stroke();
+}
+
+function sketchPoints(pen, { x, y, marker }, across, down) {
+  pen.fillStyle = marker.color;
+  x.forEach((at, k) => {
+    pen.beginPath();
+    pen.arc(across(at), down(y[k]), marker.size / 2, 0, 7);
+    pen.fill();
+  });
+}
+
 const undrawn = new Set(Object.keys(page.figures));
 
 function draw() {
@@ -52,15 +109,21 @@ function drawLater() {
   (window.requestIdleCallback ?? setTimeout)(() => {
     const [next] = undrawn;
     if (next === undefined) return;
-    drawOne(next);
+    if (window.Plotly) drawOne(next);
+    else compile();
     drawLater();
   });
 }
 
+function compile() {
+  document.head.append(make("script", {}, document.getElementById("plotly").textContent));
+}
+
 function drawOne(id) {
-  undrawn.delete(id);
-  const style = getComputedStyle(root);
-  const colour = (name) => style.getPropertyValue(name).trim();
+  if (!window.Plotly) compile();
+  const box = document.getElementById(id);
+  const first = undrawn.delete(id);
+  if (first) box.replaceChildren();
   const figure = page.figures[id];
   const layout = structuredClone(figure.layout);
   layout.paper_bgcolor = layout.plot_bgcolor = "rgba(0,0,0,0)";
@@ -69,12 +132,12 @@ function drawOne(id) {
     font: { color: colour("--text") }, align: "left" };
   layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"),
     activecolor: colour("--text") };
-  layout.margin ??= { l: 70, r: 20, t: 40, b: 55 };
+  layout.margin ??= { ...margin };
   for (const name of Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key))) {
     Object.assign(layout[name], { gridcolor: colour("--grid"), linecolor: colour("--grid"),
       zeroline: false, automargin: true });
   }
-  const data = structuredClone(figure.data);
+  const data = figure.data.map((trace) => ({ ...trace }));
   for (const trace of data) {
     if (trace.type === "parcoords") {
       trace.labelfont = trace.tickfont = { color: colour("--text"), size: 12 };
@@ -84,10 +147,14 @@ function drawOne(id) {
   }
   if (id === "front" && network) data.push(ring(colour("--text")));
   // Plotly measures its place the first time only, and paper is narrower than the window.
-  layout.width = document.getElementById(id).clientWidth || undefined;
+  layout.width = box.clientWidth || undefined;
   Plotly.react(id, data, layout, { responsive: true, displaylogo: false,
     modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] });
   delete layout.width; // with a fixed one it would not follow the window
+  if (first && id === "front" && network) box.on("plotly_click", (event) => {
+    const index = event.points[0].customdata;
+    if (index !== undefined) choose(index);
+  });
 }
 
 function ring(colour) {
@@ -100,7 +167,7 @@ function ring(colour) {
 function choose(index) {
   chosen = index;
   const { compression, val } = point(index);
-  Plotly.restyle("front", { x: [[compression]], y: [[val]] }, [page.figures.front.data.length]);
+  if (!undrawn.has("front")) Plotly.restyle("front", { x: [[compression]], y: [[val]] }, [page.figures.front.data.length]);
   describe();
 }
 
@@ -221,13 +288,9 @@ function offer() {
       `${label ? `${label}: ` : ""}${times(compression)} at ${percent(val)}, trial ${trial}`));
   }
   select.addEventListener("change", () => choose(Number(select.value)));
-  document.getElementById("front").on("plotly_click", (event) => {
-    const index = event.points[0].customdata;
-    if (index !== undefined) choose(index);
-  });
 }
 
-if (undrawn.size) drawOne([...undrawn][0]);
+if (page.figures.front) sketch("front");
 if (network) { offer(); describe(); }
 addEventListener("load", drawLater);
 dark.addEventListener("change", draw);
