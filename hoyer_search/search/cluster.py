@@ -151,10 +151,14 @@ class Slots:
 
     def __call__(self) -> int:
         """Returns how many trials run at once, counted within the last few seconds."""
+        room, workers = self.room(), self._resources.workers
+        return room if workers is None else min(workers, room + self._elastic)
+
+    def room(self) -> int:
+        """Returns how many trials the nodes have room for, counted likewise."""
         if time.monotonic() - self._counted > COUNT_SECONDS:
             self._count()
-        workers = self._resources.workers
-        return self._room if workers is None else min(workers, self._room + self._elastic)
+        return self._room
 
     def _count(self) -> None:
         self._room = sum(room(node, self._resources) for node in _nodes())

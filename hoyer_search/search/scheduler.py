@@ -1,6 +1,6 @@
-"""Ray Tune's view of early stopping: a trial's milestone comes in, a verdict goes out."""
+"""Ray Tune's view of what runs next, and of early stopping: verdicts on trials' milestones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,57 @@ from hoyer_search.store import SweepFolder
 from hoyer_search.trial.milestones import milestone_quarters
 
 
-class StoppingScheduler(FIFOScheduler):
+class NewestFirst(FIFOScheduler):
+    """Gives a worker that is free to the trial that was asked for last.
+
+    Tune would give it to the first that waits, also when a worker is starting for that one, and
+    end the worker that starts. Where trials end more often than a worker takes to start, none would
+    ever start: a machine that joins would have nothing to do.
+    """
+
+    def __init__(self, room: Callable[[], int]) -> None:
+        """Knows no trial yet.
+
+        Args:
+            room: Returns how many trials the nodes have room for. Where more are there, the first
+                may wait for a node, and is the first to get a worker.
+        """
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._room = room
+
+    def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
+        """Returns the trial that gets the next free worker, None when none waits for one."""
+        trials: list[Trial] = tune_controller.get_trials()  # type: ignore[no-untyped-call]
+        waiting = [trial for trial in trials if trial.status == Trial.PENDING]
+        running = sum(trial.status == Trial.RUNNING for trial in trials)
+        if not waiting:
+            return None
+        return waiting[-1 if len(waiting) + running <= self._room() else 0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns nothing: Tune pickles a copy of itself at the start, which is never read."""
+        return {}
+
+
+class StoppingScheduler(NewestFirst):
     """Stops trials early. What it knows comes from the sweep's folder, also after a restart.
 
     A stopped trial has its ``result.json`` before Tune hears of the verdict, so that the study is
     told and the trial never runs again, whenever the driver dies.
     """
 
-    def __init__(self, folder: SweepFolder, config: SweepConfig, dense: Dense) -> None:
+    def __init__(
+        self, folder: SweepFolder, config: SweepConfig, dense: Dense, *, room: Callable[[], int]
+    ) -> None:
         """Reads what earlier trials left.
 
         Args:
             folder: The sweep.
             config: Its configuration, one that ``stops_early``.
             dense: Its dense network.
+            room: As for ``NewestFirst``.
         """
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(room)
         self._folder, self._dense = folder, dense
         self._stopping = EarlyStopping(config, dense)
         for spec in folder.specs():
@@ -69,10 +104,6 @@ class StoppingScheduler(FIFOScheduler):
     def _learn(self, result: TrialResult) -> None:
         if result.retrains is None:  # its twin of another seed is known
             self._stopping.learn(result)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Returns nothing: Tune pickles a copy of itself at the start, which is never read."""
-        return {}
 
     def save(self, checkpoint_path: str) -> None:
         """Writes an empty file: the sweep's folder is the state, and Tune insists on one."""

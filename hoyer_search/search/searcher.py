@@ -13,6 +13,8 @@ from hoyer_search.store import SweepFolder
 
 PATIENCE_SECONDS = 0.05
 """How long ``suggest`` waits for a quick answer: Tune would ask again only 0.1 s to 1 s later."""
+STARTING_SECONDS = 3.0
+"""The same while a worker starts: a free one that gets no trial would take that worker's."""
 
 
 class Work(Protocol):
@@ -56,6 +58,7 @@ class StudySearcher(Searcher):
         slots: Callable[[], int],
         stopped: Callable[[], object] = lambda: False,
         halted: Callable[[], bool] = lambda: False,
+        starting: Callable[[int], bool] = lambda live: False,
     ) -> None:
         """Starts no thread yet.
 
@@ -66,6 +69,8 @@ class StudySearcher(Searcher):
             stopped: Returns something true when no further trial may start; those that were
                 started in an earlier run still go on.
             halted: Returns whether none may go on either.
+            starting: Returns whether, of so many trials that were suggested and have not ended, one
+                has a worker that is starting.
         """
         super().__init__()
         self._study = study
@@ -73,6 +78,7 @@ class StudySearcher(Searcher):
         self._slots = slots
         self._stopped = stopped
         self._halted = halted
+        self._starting = starting
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="study")
         self._asked: Future[TrialSpec | None] | None = None
         self._told: list[Future[None]] = []
@@ -80,7 +86,10 @@ class StudySearcher(Searcher):
 
     # Ray's annotation leaves out FINISHED, which is a string.
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        """Returns ``{"uid": ...}``, None when there is none yet, or FINISHED; within 0.1 s."""
+        """Returns ``{"uid": ...}``, None when there is none yet, or FINISHED.
+
+        It takes 0.1 s at most, but for seconds in which a worker starts.
+        """
         self._raise_errors()
         if self._halted():
             return str(Searcher.FINISHED)
@@ -88,8 +97,9 @@ class StudySearcher(Searcher):
             return None
         if self._asked is None:
             self._asked = self._thread.submit(self._study.ask, start=not self._stopped())
+        starting = self._starting(len(self._live))
         try:
-            spec = self._asked.result(timeout=PATIENCE_SECONDS)
+            spec = self._asked.result(timeout=STARTING_SECONDS if starting else PATIENCE_SECONDS)
         except TimeoutError:
             if self._asked.done():
                 raise  # the study's own, e.g. of its storage

@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 
 from hoyer_search import files
 from hoyer_search.config import SweepConfig
@@ -20,7 +20,7 @@ from hoyer_search.search.memory import hungriest, killed_for_memory
 from hoyer_search.search.monitoring import Monitor
 from hoyer_search.search.pretraining import Pretrain, pretrain_remotely
 from hoyer_search.search.retraining import Retrainings
-from hoyer_search.search.scheduler import StoppingScheduler
+from hoyer_search.search.scheduler import NewestFirst, StoppingScheduler
 from hoyer_search.search.searcher import StudySearcher, Work
 from hoyer_search.search.stopping import Stopping
 from hoyer_search.search.study import Study
@@ -127,7 +127,7 @@ class SearchRun:
         on_event: OnEvent,
         stopping: Stopping,
         temporary: Path,
-        slots: Callable[[], int],
+        slots: Slots,
     ) -> None:
         self._folder = folder
         self._config = config
@@ -241,6 +241,7 @@ class SearchRun:
             slots=self._slots,
             stopped=lambda: not self._may_start(work),
             halted=lambda: self._interruption.requested,
+            starting=lambda live: self._interruption.running < live <= self._slots.room(),
         )
         try:
             tune.Tuner(
@@ -273,5 +274,5 @@ class SearchRun:
         """Returns early stopping as far as the sweep has it, and knows its finished trials."""
         dense = self._folder.dense()
         if dense is None or not self._config.stops_early:
-            return FIFOScheduler()  # type: ignore[no-untyped-call]
-        return StoppingScheduler(self._folder, self._config, dense)
+            return NewestFirst(self._slots.room)
+        return StoppingScheduler(self._folder, self._config, dense, room=self._slots.room)

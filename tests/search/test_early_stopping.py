@@ -148,7 +148,7 @@ def decide(scheduler: StoppingScheduler, progress: Progress) -> str:
 
 
 def test_after_a_restart_the_rule_knows_what_it_knew(folder, config):
-    scheduler = StoppingScheduler(folder, config, toy.DENSE)
+    scheduler = StoppingScheduler(folder, config, toy.DENSE, room=lambda: 1)
     assert decide(scheduler, step(1, None)) == TrialScheduler.CONTINUE
     assert decide(scheduler, step(2, 7.0)) == TrialScheduler.CONTINUE
     assert folder.result(make_spec(3).uid) is None
@@ -159,7 +159,7 @@ def test_after_a_restart_the_rule_knows_what_it_knew(folder, config):
     assert (stopped.state, stopped.points, stopped.curve) == ("stopped", [], curve(3.0))
     assert stopped.wall_seconds == {"regularize": 3.0}
     # A driver that is killed now finds the trial ended, whoever looks first.
-    again = StoppingScheduler(folder, config, toy.DENSE)
+    again = StoppingScheduler(folder, config, toy.DENSE, room=lambda: 1)
     again.on_trial_complete(None, SimpleNamespace(config={"uid": make_spec(3).uid}), {})
     assert folder.result(make_spec(3).uid) == stopped
 
@@ -168,7 +168,7 @@ def test_a_torn_journal_costs_only_its_milestone(folder, config):
     path = folder.trial(make_spec(0).uid) / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-2]) + lines[-2][:40])
-    scheduler = StoppingScheduler(folder, config, toy.DENSE)
+    scheduler = StoppingScheduler(folder, config, toy.DENSE, room=lambda: 1)
     assert decide(scheduler, step(6, 1.0)) == TrialScheduler.CONTINUE, "two trials are too few"
     assert decide(scheduler, step(4, 1.0)) == TrialScheduler.STOP
 

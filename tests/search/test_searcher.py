@@ -65,6 +65,19 @@ def test_a_study_that_takes_its_time_never_holds_the_event_loop(sweep, gate):
     assert study.num_ended == 6
 
 
+def test_an_answer_is_waited_for_while_a_worker_starts(sweep, gate):
+    """Else Tune gives the worker of a trial that ended to the trial whose own is starting."""
+    folder, study = sweep
+    searcher = StudySearcher(study, folder, slots=lambda: 2, starting=lambda live: live == 1)
+    suggested(searcher, "0")
+    gate.clear()
+    answered = threading.Timer(4 * PATIENCE_SECONDS, gate.set)
+    answered.start()
+    assert searcher.suggest("1") is not None
+    answered.join()
+    searcher.close()
+
+
 def test_a_model_that_thinks_leaves_the_event_loop_its_time(sweep):
     """Most calls are short even while a Gaussian process computes in the thread beside."""
     folder, study = sweep

@@ -12,9 +12,10 @@ import ray
 import toy_pipeline as toy
 from processes import descendants, kill_driver, read, wait_for
 
+from hoyer_search.config import Budget, SweepConfig
 from hoyer_search.errors import ConfigError, ConnectionFailed, TrialDiverged
 from hoyer_search.results import Event
-from hoyer_search.search.cluster import cluster
+from hoyer_search.search.cluster import Slots, cluster
 from hoyer_search.search.pretraining import pretrain_remotely
 from hoyer_search.search.stopping import Stopping
 from hoyer_search.search.study import Study
@@ -51,6 +52,10 @@ def search(folder: SweepFolder, **options) -> list[Event]:
     options = {"run_trial": toy.run_trial, "pretrain": toy.pretrain, "data": None} | options
     run_search(folder, on_event=events.append, **options)
     return events
+
+
+def slots(config: SweepConfig) -> Slots:
+    return Slots(config.resources, elastic=False)
 
 
 def ended(folder: SweepFolder) -> list[str]:
@@ -207,10 +212,21 @@ def test_on_a_cluster_that_runs_already(toy_config, make_sweep):
                 raise LookupError("the listener broke")
 
         study, stopping = Study.open(folder, config), Stopping.of(folder, config, [])
-        run = SearchRun(folder, config, study, refuse, stopping, temporary, lambda: 1)
+        run = SearchRun(folder, config, study, refuse, stopping, temporary, slots(config))
         with pytest.raises(LookupError, match="the listener broke"):
             run.run(None, toy.run_trial, toy.pretrain)
         assert len(folder.results()) < 3
+
+        # A worker that takes longer to start than trials take gets its trial all the same.
+        config = config.model_copy(update={"budget": Budget(trials=14)})
+        folder = make_sweep(config, "late")
+        study, stopping = Study.open(folder, config), Stopping.of(folder, config, [])
+        run = SearchRun(folder, config, study, lambda _: None, stopping, temporary, slots(config))
+        run.run(toy.LateWorkers(folder.path / "loads"), toy.run_trial, toy.pretrain)
+        starts = [line.split() for line in toy.notes(folder.path) if line.startswith("start ")]
+        workers = {uid[:3]: pid for _, uid, pid, _ in starts}
+        assert workers["000"] != workers["001"], "a worker was ended while it started"
+        assert len(folder.results()) == 14
 
 
 def test_an_address_where_nothing_listens_is_refused_before_anything_starts(toy_config, make_sweep):

@@ -63,6 +63,27 @@ def run_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progr
     note(folder, f"end {spec.uid} {os.getpid()} {time.time()}")
 
 
+class LateWorkers:
+    """What trials train on, which the first two processes have at once and all others in 3 s.
+
+    So of the workers that a sweep starts at once, after its pretraining, only one is there soon.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load_late, (self._file,)
+
+
+def _load_late(path: Path) -> dict[str, float]:
+    with path.open("ab", buffering=0) as file:
+        file.write(b"x")
+        if file.tell() > 2:
+            time.sleep(3.0)
+    return {"epoch_seconds": 0.2}
+
+
 def run_watched_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progress]:
     """A trial of four epochs with milestones; every second one collapses far too early."""
     if folder.result(spec.uid) is not None:
