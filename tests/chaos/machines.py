@@ -30,7 +30,7 @@ HEALTH = dict(
 )
 """How soon a node that says nothing counts as lost."""
 
-_PROGRAMS = ("ip", "unshare", "nsenter")
+_PROGRAMS = ("ip", "unshare", "nsenter", "taskset")
 _ALL = ("--net", "--mount", "--uts", "--pid")
 
 
@@ -58,12 +58,12 @@ class Machine:
         folder: A folder of its own, with its home.
     """
 
-    def __init__(self, network: "Machines", name: str, address: str) -> None:
+    def __init__(self, network: "Machines", name: str, address: str, *, cores: str) -> None:
         self.name, self.address = name, address
         self.folder = network.folder / name
         self.home = self.folder / "home"
         self.home.mkdir(parents=True)
-        self._network = network
+        self._network, self._cores = network, cores
         self._port = f"port-{name}"
         self.ray: subprocess.Popen[bytes] | None = None
         self._launched: list[subprocess.Popen[Any]] = []
@@ -159,6 +159,13 @@ class Machine:
                 time.sleep(0.2)
         raise RuntimeError(f"{self.name}: the Ray node did not start:\n{log.read_text()}")
 
+    def stop_ray(self) -> None:
+        """Ends the machine's Ray node, as ``ray stop`` does."""
+        assert self.ray is not None
+        for pid in self.processes("ray start --block"):
+            os.kill(pid, signal.SIGTERM)
+        self.ray.wait(60)
+
     def close(self) -> None:
         """Switches the machine off."""
         if self._power.poll() is None:
@@ -166,7 +173,8 @@ class Machine:
 
     def command(self, *words: str) -> list[str]:
         """Returns the command that runs another on the machine."""
-        return ["nsenter", "--target", str(self._root), *_ALL, *words]
+        enter = ["nsenter", "--target", str(self._root), *_ALL]
+        return [*enter, "taskset", "--cpu-list", self._cores, *words]
 
 
 class Machines:
@@ -179,7 +187,7 @@ class Machines:
         link: This process's own network interface to them.
     """
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, pinned: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hs-m-", dir="/tmp"))
         self.shared = self.folder / "shared"
         self.shared.mkdir()
@@ -193,8 +201,12 @@ class Machines:
         self.link = f"hs{os.getpid()}"
         subnet = f"10.213.{os.getpid() % 256}"
         self.gateway = f"{subnet}.254"
+        cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
+        if not pinned:
+            cores = [",".join(cores)]
         self._machines = {
-            name: Machine(self, name, f"{subnet}.{i + 1}") for i, name in enumerate(names)
+            name: Machine(self, name, f"{subnet}.{i + 1}", cores=cores[i % len(cores)])
+            for i, name in enumerate(names)
         }
         self.hosts = self.folder / "hosts"
         lines = [f"{m.address} {m.name}\n" for m in self._machines.values()]
@@ -244,12 +256,17 @@ class Machines:
 
 
 @contextlib.contextmanager
-def machines(*names: str) -> Iterator[Machines]:
-    """Yields machines of these names that are on; skips the test where there can be none."""
+def machines(*names: str, pinned: bool = False) -> Iterator[Machines]:
+    """Yields machines that are on; skips the test where there can be none.
+
+    Args:
+        names: Their host names.
+        pinned: Whether each has one core, in turn, or they share all.
+    """
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
-    network = Machines(*names)
+    network = Machines(*names, pinned=pinned)
     try:
         yield network
     finally:
