@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hoyer_search import files
+from hoyer_search.tracking import names
 from hoyer_search.tracking.address import check_address, is_server
 from hoyer_search.tracking.edge import Connection, RecordGone, edge, with_tags
 from hoyer_search.tracking.records import RunRecord, Sample
@@ -62,6 +63,11 @@ class Client(Connection):
         if found.lifecycle_stage == "deleted":
             self._api.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
+
+    @edge
+    def description(self, experiment_id: str) -> str:
+        """Returns the description of an experiment, empty where it has none."""
+        return str(self._api.get_experiment(experiment_id).tags.get(names.NOTE, ""))
 
     @edge
     def tag_experiment(self, experiment_id: str, tags: Mapping[str, str]) -> None:

@@ -182,13 +182,13 @@ class _Walk:
     def _set_views(self, experiment: str) -> None:
         tags = views.tags(
             self.identity,
-            experiment=experiment,
             searched=runs.log_names(self.sweep.config),
             points=self.sweep.config.objective.points,
             created=mtime(self.folder.path / "sweep.yaml"),
         )
         if self.cursor.views != files.digest(tags):
-            self.client.tag_experiment(experiment, tags)
+            note = views.description(experiment, self.client.description(experiment))
+            self.client.tag_experiment(experiment, tags | {names.NOTE: note})
             self.cursor.views = files.digest(tags)
 
     def _start_sweep(self, uploads: Uploads) -> None:

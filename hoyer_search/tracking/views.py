@@ -7,6 +7,7 @@ JavaScript), and a page that does not understand it shows its default instead.
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,6 +18,9 @@ TAG = "mlflow.sharedViewState."
 _RUN_NAME = "attributes.`Run Name`"
 NAME_WIDTH, COLUMN_WIDTH = 220, 130
 """Widths of a table's columns in pixels."""
+
+_ABOUT = "Sweeps of hoyer-search; each has its front in the description of its run."
+_OURS = re.compile(r"\[Pareto front\].*\s+" + re.escape(_ABOUT) + r"\n?")
 
 TRIALS, SWEEPS, FRONT = "hoyer-trials", "hoyer-sweeps", "hoyer-front"
 
@@ -29,18 +33,12 @@ def front_key(sweep_id: str) -> str:
 
 
 def tags(
-    identity: names.Identity,
-    *,
-    experiment: str,
-    searched: Sequence[str],
-    points: Iterable[str],
-    created: int,
+    identity: names.Identity, *, searched: Sequence[str], points: Iterable[str], created: int
 ) -> dict[str, str]:
-    """Returns the experiment tags that hold the views, and a description with links to them.
+    """Returns the experiment tags that hold the views.
 
     Args:
         identity: The sweep, which gets a view of its own front.
-        experiment: The experiment's id.
         searched: Names of the metrics of searched parameters, e.g. ``log10_decay``.
         points: Names of the operating points.
         created: When, in Unix milliseconds.
@@ -62,8 +60,7 @@ def tags(
             ),
         ),
     }
-    packed = {f"{TAG}{key}": _pack(name, state, created) for key, (name, state) in views.items()}
-    return packed | {names.NOTE: _note(experiment)}
+    return {f"{TAG}{key}": _pack(name, state, created) for key, (name, state) in views.items()}
 
 
 def pages(experiment: str, sweep_id: str | None = None) -> dict[str, str]:
@@ -81,9 +78,19 @@ def pages(experiment: str, sweep_id: str | None = None) -> dict[str, str]:
     }
 
 
-def _note(experiment: str) -> str:
+def description(experiment: str, present: str) -> str:
+    """Returns the description of an experiment, which begins with links to its views.
+
+    Args:
+        experiment: The experiment's id.
+        present: The description it has. What somebody wrote there stays, beside the links or
+            in their place.
+    """
     shown = " · ".join(f"[{title}]({link})" for title, link in pages(experiment).items())
-    return f"{shown}\n\nSweeps of hoyer-search; each has its front in the description of its run.\n"
+    ours, found = f"{shown}\n\n{_ABOUT}\n", _OURS.search(present)
+    if found is not None:
+        return present[: found.start()] + ours + present[found.end() :]
+    return present if present.strip() else ours
 
 
 def _pack(name: str, state: Json, created: int) -> str:

@@ -119,7 +119,7 @@ def test_names_of_plugins_are_short(sweep: Builder) -> None:
 
 def test_a_view_unpacks_to_the_state_of_mlflows_page(sweep: Builder) -> None:
     identity = names.Identity.of(sweep.folder, sweep.config)
-    tags = views.tags(identity, experiment="3", searched=["log10_decay"], points=["A"], created=5)
+    tags = views.tags(identity, searched=["log10_decay"], points=["A"], created=5)
     view = json.loads(tags[f"mlflow.sharedViewState.hoyer-front-{identity.sweep_id}"])
     assert view["name"] == "Pareto front of quick-1"
     kind, _, packed = view["state"].partition(";")

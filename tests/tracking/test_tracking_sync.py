@@ -7,7 +7,7 @@ import pytest
 from conftest import Builder, new_sweep
 from test_sweep import call
 
-from hoyer_search.tracking import default_uri, sweep_link, sync
+from hoyer_search.tracking import default_uri, names, sweep_link, sync
 from hoyer_search.tracking.client import Client
 from hoyer_search.tracking.cursor import Cursor
 
@@ -71,6 +71,22 @@ def test_everything_of_a_finished_sweep_arrives(stored: Builder, mlflow_api: Any
         "front.png",
         "report.html",
     }
+
+
+def test_a_description_that_somebody_wrote_stays(stored: Builder, mlflow_api: Any) -> None:
+    stored.pretrain()
+    sync(stored.folder, running=False)
+    experiment = mlflow_api.get_experiment_by_name(EXPERIMENT)
+    ours = experiment.tags[names.NOTE]
+    older = ours.replace("[Sweeps]", "[Elsewhere]")
+    for written, expected in (
+        (f"# Our plan\n\n{older}\nAsk Ada.", f"# Our plan\n\n{ours}\nAsk Ada."),
+        ("Only ours.", "Only ours."),
+        (" ", ours),
+    ):
+        mlflow_api.set_experiment_tag(experiment.experiment_id, names.NOTE, written)
+        sync(stored.folder, running=False)
+        assert mlflow_api.get_experiment_by_name(EXPERIMENT).tags[names.NOTE] == expected
 
 
 def test_trial_runs_carry_what_a_reader_looks_for(stored: Builder, mlflow_api: Any) -> None:
