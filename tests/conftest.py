@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Commands and Ray's processes that tests start are not measured: that takes half as much again
+    # of their time, for little that no test in this process covers.
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 import processes
 import toys
@@ -37,6 +41,17 @@ def no_process_stays_behind() -> Iterator[None]:
     while (left := processes.left_by(SESSION)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left, "a test must end the processes it starts"
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with nothing in it; creating one takes seconds, copying it none."""
+    from hoyer_search.tracking.address import default_uri
+    from hoyer_search.tracking.client import Client
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    Client(default_uri(path.parent), artifacts=path.parent).ping()
+    return path
 
 
 @pytest.fixture
