@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from processes import descendants, wait_for_end
+from test_sweep import call
 
 from hoyer_search.cli import cli
 
@@ -20,9 +21,9 @@ ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
 SMALL = {
-    "budget.trials": 2,
+    "budget.trials": 1,
     "pipeline.pretrain.epochs": 1,
-    "pipeline.regularize.epochs": 2,
+    "pipeline.regularize.epochs": 1,
     "pipeline.finetune.epochs": 1,
     "pipeline.finetune.max_points": 1,
 }
@@ -42,6 +43,12 @@ def run(command, folder, timeout=400):
     return done.stdout
 
 
+def run_here(command, monkeypatch, capsys):
+    code, out, error = call(monkeypatch, capsys, *command[1:])
+    assert code == 0, f"{command}\n{out}\n{error}"
+    return out
+
+
 def commands(text):
     lines = [line.partition(" #")[0].strip() for line in text.replace("\\\n", " ").splitlines()]
     return [shlex.split(line) for line in lines if line.startswith("hoyer-search")]
@@ -57,7 +64,9 @@ def test_every_block_is_tested_or_no_code():
 
 
 @pytest.mark.slow
-def test_the_commands(tmp_path):
+def test_the_commands(tmp_path, monkeypatch, capsys):
+    """Only `run` and `ui` are processes of their own: importing takes each seconds."""
+    monkeypatch.chdir(tmp_path)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -73,10 +82,10 @@ def test_the_commands(tmp_path):
                 [*command, *(f"--set={k}={v}" for k, v in SMALL.items())], tmp_path
             )
         elif command[1] == "pull":
-            # Two short trials need not reach point B.
-            run([*command[:3], "--point", "knee", *command[5:]], tmp_path)
+            # A short trial need not reach point B.
+            run_here([*command[:3], "--point", "knee", *command[5:]], monkeypatch, capsys)
         else:
-            assert run(command, tmp_path)
+            assert run_here(command, monkeypatch, capsys)
 
 
 def check_pages(command, folder, port):
@@ -142,17 +151,19 @@ torch.save(model.state_dict(), "trained.pt")
 
 
 @pytest.mark.slow
-def test_a_network_that_is_trained_already(tmp_path):
+def test_a_network_that_is_trained_already(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_project.py").write_text(block("python", "def make_model"))
     run([sys.executable, "-c", TRAINED], tmp_path)
     compress, *others = commands(block("sh", "hoyer-search compress"))
     assert {c[1] for c in others} == {"evaluate", "export"}
     # 16 filters are small; the threshold takes all that reads some others.
-    left = re.search(r"parameters +962 -> (\d+) ", run(compress, tmp_path))
+    left = re.search(r"parameters +962 -> (\d+) ", run_here(compress, monkeypatch, capsys))
     assert left is not None
     assert 0 < int(left[1]) <= 482
     for command in others:
-        run(command, tmp_path)
+        run_here(command, monkeypatch, capsys)
     assert {"small", "small.pt2", "small.onnx", "full.safetensors"} <= set(os.listdir(tmp_path))
     code = block("python", 'factory="my_project:make_model"')
     code += "assert 0 < model[0].out_channels <= 16"

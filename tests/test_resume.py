@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,15 @@ TESTS = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory):
+def ended(tmp_path_factory, empty_store):
     """A sweep that stopped after one trial, since its hours were spent."""
-    space = tmp_path_factory.mktemp("space") / "toy.yaml"
+    space, storage = tmp_path_factory.mktemp("space") / "toy.yaml", tmp_path_factory.mktemp("runs")
+    shutil.copy(empty_store, storage / "mlflow.db")
     space.write_text(toys.SPACE)
     overrides = {"budget.hours": 1e-6, "budget.trials": 2, "resources.workers": 1}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
-        yield hs.run(
-            space, name="ended", storage=tmp_path_factory.mktemp("runs"), overrides=overrides
-        )
+        yield hs.run(space, name="ended", storage=storage, overrides=overrides)
 
 
 def test_show_says_why_a_sweep_stopped_and_how_it_goes_on(ended, monkeypatch, capsys):

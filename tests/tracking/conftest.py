@@ -24,7 +24,6 @@ from hoyer_search.results import (
 )
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking.address import default_uri
-from hoyer_search.tracking.client import Client
 
 CONFIG = {
     "name": "example",
@@ -209,14 +208,6 @@ def new_sweep(storage: Path, name: str = "quick-1", **overrides: Any) -> Builder
 def sweep(tmp_path: Path) -> Builder:
     """A sweep of which nothing has run."""
     return new_sweep(tmp_path / "runs")
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database with nothing in it; creating one takes seconds, copying it none."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    Client(default_uri(path.parent), artifacts=path.parent).ping()
-    return path
 
 
 @pytest.fixture
