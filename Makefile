@@ -17,7 +17,8 @@ setup: $(STAMP) ## make or update the environment in .venv
 
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps -r requirements.lock
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true # on all cores; pip would on one
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(STAMP)
 
