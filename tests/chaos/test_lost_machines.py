@@ -100,7 +100,7 @@ class Running:
         wait_until(far_enough, seconds=300, say=self.log)
         return self.steps()[-1].host
 
-    def first_step_after(self, moment: float, *, but: str) -> Step:
+    def first_step_after(self, moment: float, *, but: str = "") -> Step:
         """Waits for a step after a moment on any other machine."""
 
         def found() -> Step | None:
@@ -226,6 +226,24 @@ def test_a_link_is_cut_and_healed_and_one_attempt_writes(cluster, say, request):
 
 
 @pytest.mark.chaos
+def test_a_machine_that_joins_is_used(cluster, say):
+    cluster["two"].power_cut()
+    cluster["two"].start()
+    sweep = Running.start(cluster, "join", epochs=200, resources__workers=None)
+    sweep.wait_for_epochs(10)
+    join(cluster["two"])
+    at = time.time()
+
+    def used() -> Step | None:
+        return next((step for step in sweep.steps() if step.host == "two"), None)
+
+    seconds = wait_until(used, seconds=120, say=sweep.log).time - at
+    lost = sweep.check_whole(faults=0)
+    say(trains_a_trial_after=f"{seconds:.1f} s", repeated=lost)
+    check_soon(seconds)
+
+
+@pytest.mark.chaos
 def test_a_driver_is_killed_in_the_middle_of_a_trial(cluster, say):
     sweep = Running.start(cluster, "driver")
     sweep.wait_for_epochs(10)
@@ -239,3 +257,45 @@ def test_a_driver_is_killed_in_the_middle_of_a_trial(cluster, say):
 
     seconds = wait_until(going_on, seconds=120, say=sweep.log).time - at
     say(trains_again_after=f"{seconds:.1f} s", repeated=sweep.check_whole())
+
+
+@pytest.mark.chaos
+def test_a_driver_is_killed_when_a_trial_ended_unseen(cluster, say):
+    sweep = Running.start(cluster, "unseen", epochs=10, pipeline__finetune__max_points=1)
+    results = sweep.folder.path / "trials"
+    wait_until(lambda: list(results.glob("000-*/finetune-*.partial")), seconds=300, say=sweep.log)
+    sweep.pace(0.5)
+    # Its finetuned network is there: what is left is measured and exported in one last step.
+    wait_until(lambda: [p for p in results.glob("000-*/finetune-*") if p.suffix != ".partial"])
+    (driver,) = cluster["head"].processes("hoyer_search run ")
+    os.kill(driver, signal.SIGSTOP)
+    wait_until(lambda: list(results.glob("000-*/result.json")), say=sweep.log)
+    assert sweep.states() == ["RUNNING"], "the driver saw the end"
+    at = time.time()
+    os.kill(driver, signal.SIGKILL)
+    sweep.pace(PACE)
+    wait_until(lambda: sweep.states()[0] == "COMPLETE", say=sweep.log)
+    say(told_after=f"{time.time() - at:.1f} s", repeated=sweep.check_whole(faults=0))
+
+
+@pytest.mark.chaos
+def test_the_head_is_lost_and_the_sweep_goes_on_with_a_new_cluster(cluster, say):
+    sweep = Running.start(cluster, "head")
+    sweep.wait_for_epochs(10)
+    at = time.time()
+    cluster["head"].power_cut()
+    cluster["head"].start()
+    for name in WORKERS:
+        cluster[name].stop_ray()
+    start_head(cluster["head"])
+    for name in WORKERS:
+        join(cluster[name])
+    resumed = time.time()
+    sweep.job.resume(runtime_env=_environment(sweep.file))
+    step = sweep.first_step_after(resumed)
+    lost = sweep.check_whole()
+    say(
+        trains_again_after=f"{step.time - resumed:.1f} s of resuming",
+        after_the_loss=f"{step.time - at:.1f} s",
+        repeated=lost,
+    )
