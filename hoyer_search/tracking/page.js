@@ -70,7 +70,7 @@ function sketch(id) {
   const floors = layout.shapes.map(({ y0, line }) => ({ x: [1e-9, 1e9], y: [y0, y0], line }));
   for (const trace of [...floors, ...data]) {
     pen.globalAlpha = trace.opacity ?? trace.marker?.opacity ?? 1;
-    pen.setLineDash(trace.line?.dash ? [2, 3] : []);
+    pen.setLineDash((trace.line?.dash ?? "solid") === "solid" ? [] : [2, 3]);
     if (trace.marker) sketchPoints(pen, trace, across, down);
     else sketchLine(pen, trace, across, down);
   }
