@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,6 +23,9 @@ import toys
 from hoyer_search import spaces
 from hoyer_search.config import SweepConfig
 from hoyer_search.store import SweepFolder
+
+hypothesis.settings.register_profile("shared", deadline=None)  # of a machine that does much else
+hypothesis.settings.load_profile("shared")
 
 SESSION = uuid.uuid4().hex
 os.environ[processes.SESSION] = SESSION  # also to what a module starts when it is imported

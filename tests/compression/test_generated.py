@@ -17,7 +17,7 @@ from hoyer_search.errors import ShrinkError
 IMAGE = torch.randn(1, 3, 5, 5, generator=torch.Generator().manual_seed(0))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.integers(0, 10**6), st.floats(0.6, 1.0))
 def test_zeros_are_removed_exactly_or_the_network_is_refused(seed, density):
     model = generated(seed, density)
@@ -46,7 +46,7 @@ def test_zeros_are_removed_exactly_or_the_network_is_refused(seed, density):
     assert all(one.reason for one in report.stayed)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(0, 10**6), st.floats(0.6, 1.0), st.sampled_from(["element", "structural"]),
     st.floats(0.0, 0.3),

@@ -35,7 +35,7 @@ def test_a_threshold_of_zero_keeps_a_dense_network_whole(name):
     assert masks.nonzeros() == sum(w.weight.numel() for w in prunable_layers(model).values())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.sampled_from(sorted(SMALL)), st.integers(0, 10**6), st.floats(0.2, 1.0),
     st.sampled_from(["element", "structural"]),
@@ -72,7 +72,7 @@ def test_propagation_changes_no_output_beyond_the_structural_groups(
         torch.testing.assert_close(masked(x), grouped(x), rtol=0, atol=1e-10)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.sampled_from(sorted(SMALL)), st.integers(0, 10**6), st.floats(0.2, 0.9))
 def test_masks_are_a_fixpoint(name, seed, density):
     model, example = sparse(name, seed, density)

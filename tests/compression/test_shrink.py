@@ -37,7 +37,7 @@ def pruned(
     return model, graph, masks, example
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     st.sampled_from(sorted(SMALL)), st.integers(0, 10**6), st.floats(0.0, 1.0),
     st.sampled_from(["element", "structural"]),
