@@ -183,6 +183,22 @@ class TrialSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a trial that was stopped early would probably have lost, whatever its compression.
+
+    Attributes:
+        compression: log2 compressions, rising.
+        drop: Accuracy that finetuned networks were expected to lose there, in doublings (see
+            ``trial.prediction.doublings``).
+        deviation: Standard deviation of that, in doublings, along the whole curve.
+    """
+
+    compression: list[float]
+    drop: list[float]
+    deviation: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResult:
     """How a trial ended.
 
@@ -200,6 +216,7 @@ class TrialResult:
         retrains: As in the trial's specification.
         forecast: Of a stopped trial, by operating point: the log2 compression that was expected of
             it, or minus what it was expected to lack (see ``search.objectives.shortfall``).
+        outlook: Of a stopped trial, what that was read from.
     """
 
     number: int
@@ -215,6 +232,7 @@ class TrialResult:
     regularized: str | None = None
     retrains: Retraining | None = None
     forecast: dict[str, float] = field(default_factory=dict)
+    outlook: Outlook | None = None
 
 
 def parent(spec: TrialSpec, result: TrialResult | None) -> str | None:

@@ -19,10 +19,11 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr
 
+from hoyer_search.results import Outlook
 from hoyer_search.search.cube import Cube
 from hoyer_search.search.curve_model import FrontImprovement
 from hoyer_search.search.gaussian_process import GaussianProcess
-from hoyer_search.search.objectives import CURVE, STOPPED
+from hoyer_search.search.objectives import CURVE, OUTLOOK
 from hoyer_search.trial.prediction import TrialCurve
 
 Floats = npt.NDArray[np.float64]
@@ -112,25 +113,23 @@ def _acquisition(
     study: optuna.Study, complete: Sequence[FrozenTrial], pending: Floats, cube: Cube
 ) -> Callable[[Floats], Floats]:
     """Returns what to maximise: a function of points, shape (m, d), to values, shape (m,)."""
-    ended = [t for t in complete if STOPPED not in t.user_attrs]
-    curves = [
-        TrialCurve.from_json(t.user_attrs[CURVE]) if CURVE in t.user_attrs else None for t in ended
-    ]
-    if any(curve is not None for curve in curves):
-        return FrontImprovement.after(
-            cube.points([t.params for t in ended]),
-            curves,
-            pending=pending,
-            stopped=cube.points([t.params for t in complete if STOPPED in t.user_attrs]),
-            categorical=cube.categorical,
-        )
     points = cube.points([t.params for t in complete])
+    if any(CURVE in trial.user_attrs for trial in complete):
+        curves = [_known(trial) for trial in complete]
+        return FrontImprovement.after(points, curves, pending=pending, categorical=cube.categorical)
     outputs = values(complete, study.directions)
     known = np.zeros_like(outputs)
     model = GaussianProcess.fit(points, outputs, known, categorical=cube.categorical)
     model = model.believe(pending)
     incumbent = model.posterior(model.inputs)[0].max(axis=0)
     return lambda candidates: expected_improvement(model, candidates, incumbent)
+
+
+def _known(trial: FrozenTrial) -> TrialCurve | Outlook | None:
+    """Returns what a trial found, what was expected of a stopped one, None for a failed one."""
+    if CURVE in trial.user_attrs:
+        return TrialCurve.from_json(trial.user_attrs[CURVE])
+    return Outlook(**trial.user_attrs[OUTLOOK]) if OUTLOOK in trial.user_attrs else None
 
 
 def values(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> Floats:

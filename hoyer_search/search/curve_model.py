@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
+from hoyer_search.results import Outlook
 from hoyer_search.search.gaussian_process import GaussianProcess
 from hoyer_search.search.profile import EXCESS, Profiles
 from hoyer_search.trial.levels import levels, weights
@@ -36,15 +37,16 @@ class CurveModel:
     def fit(
         cls,
         points: Floats,
-        curves: Sequence[TrialCurve | None],
+        curves: Sequence[TrialCurve | Outlook | None],
         *,
         categorical: npt.NDArray[np.bool_],
     ) -> Self:
-        """Returns the model of finished trials.
+        """Returns the model of trials that ended.
 
         Args:
             points: Their settings in a ``Cube``, shape (n, d).
-            curves: What they found, None for one that failed; at least one is known.
+            curves: What they found, or were expected to find when they were stopped; None for one
+                that failed. At least one was found.
             categorical: Which parameters are choices, shape (d,).
         """
         profiles = Profiles.of(curves)
@@ -108,24 +110,23 @@ class FrontImprovement:
     def after(
         cls,
         points: Floats,
-        curves: Sequence[TrialCurve | None],
+        curves: Sequence[TrialCurve | Outlook | None],
         *,
         pending: Floats,
-        stopped: Floats,
         categorical: npt.NDArray[np.bool_],
     ) -> Self:
-        """Returns the improvement over finished and running trials.
+        """Returns the improvement over trials that ended and that run.
+
+        A stopped trial teaches what was expected of it, but reached nothing.
 
         Args:
-            points: Settings of finished trials in a ``Cube``, shape (n, d).
-            curves: What they found, None for one that failed; at least one is known.
+            points: Settings of trials that ended in a ``Cube``, shape (n, d).
+            curves: As for ``CurveModel.fit``.
             pending: Settings of running trials, shape (m, d).
-            stopped: Settings of trials that were stopped early, likewise: they count as if they
-                had ended as expected, but reached nothing.
             categorical: Which parameters are choices, shape (d,).
         """
-        model = CurveModel.fit(points, curves, categorical=categorical).believe(stopped)
-        known = [curve for curve in curves if curve is not None]
+        model = CurveModel.fit(points, curves, categorical=categorical)
+        known = [curve for curve in curves if isinstance(curve, TrialCurve)]
         allowed = known[-1].dense - levels(known[-1].floors)
         # Each by its own floors: trials of an earlier sweep had another dense network.
         best = np.max([curve.reached(levels(curve.floors)) for curve in known], axis=0)

@@ -5,13 +5,14 @@ Ray's scheduler and the simulator share it; the rules themselves are in ``futili
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from hoyer_search.config import SweepConfig
 from hoyer_search.front import Front, size
-from hoyer_search.results import CurvePoint, Dense, Point, TrialResult
+from hoyer_search.results import CurvePoint, Dense, Outlook, Point, TrialResult
 from hoyer_search.search.futility import (
     MOST_TRIALS,
     Lesson,
@@ -19,11 +20,26 @@ from hoyer_search.search.futility import (
     forecast,
     hopeless,
     lagging,
+    outlook,
 )
 from hoyer_search.trial.levels import levels
 from hoyer_search.trial.prediction import to_rows
 
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a trial that is to stop would have come to.
+
+    Attributes:
+        forecast: By operating point: log2 of compression, or minus what it would have lacked;
+            never more than the best trial has.
+        outlook: Over its whole curve.
+    """
+
+    forecast: dict[str, float]
+    outlook: Outlook
 
 
 class EarlyStopping:
@@ -62,10 +78,8 @@ class EarlyStopping:
         if curve:
             self._track(uid).milestones[quarter] = self._curve(curve)
 
-    def verdict(
-        self, uid: str, quarter: int, curve: Sequence[CurvePoint]
-    ) -> dict[str, float] | None:
-        """Takes in a trial's curve at a milestone and returns a forecast when it is to stop.
+    def verdict(self, uid: str, quarter: int, curve: Sequence[CurvePoint]) -> Expected | None:
+        """Takes in a trial's curve at a milestone and returns what it leads to if it is to stop.
 
         Args:
             uid: The trial.
@@ -73,9 +87,7 @@ class EarlyStopping:
             curve: Its raw curve by rising threshold.
 
         Returns:
-            None when the trial goes on; else what it would have reached at each operating point,
-            in log2 of compression, or minus what it would have lacked: never more than the best
-            trial has.
+            None when the trial goes on.
         """
         self.remember(uid, quarter, curve)
         if not curve:
@@ -104,7 +116,10 @@ class EarlyStopping:
         if not stops:
             return None
         expected = np.fmin(forecast(lesson, own, dense=dense, floors=floors), _best(front, floors))
-        return dict(zip(self._floors, expected.tolist(), strict=True))
+        return Expected(
+            forecast=dict(zip(self._floors, expected.tolist(), strict=True)),
+            outlook=outlook(lesson, own, dense=dense),
+        )
 
     def _left(self, quarter: int) -> float:
         """Returns which part of a trial's epochs is left at a milestone."""

@@ -16,6 +16,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from hoyer_search.results import Outlook
 from hoyer_search.search.objectives import shortfall
 from hoyer_search.trial.levels import weights
 from hoyer_search.trial.prediction import LOST_SHARE, accuracies, doublings, recovering
@@ -52,6 +53,9 @@ LEAST_SLOPE = np.array([0.1, 0.0])
 
 RECOVERED_GAIN = 0.002
 """Accuracy that finetuning is guessed to add because the regularizer is gone."""
+
+OUTLOOK_POINTS = 40
+"""Compressions at which a stopped trial's prediction is kept."""
 
 REDUCTION = 2
 """``asha`` keeps this part of the trials that reach a milestone: one in two."""
@@ -133,6 +137,10 @@ class Lesson:
         return _features(curve, dense=dense, at=at, growth=self.growth) @ self.line
 
 
+UNTAUGHT = Lesson(growth=0.0, line=GUESS, deviation=PRIOR_DEVIATION)
+"""What is expected while no trial has finished."""
+
+
 def hopeless(
     lesson: Lesson, curve: Floats, *, dense: float, levels: Floats, best: Floats, left: float
 ) -> bool:
@@ -178,10 +186,18 @@ def forecast(lesson: Lesson | None, curve: Floats, *, dense: float, floors: Floa
     Where no threshold is expected to keep the floor it is minus what is missing (see
     ``objectives.shortfall``), as for finished trials.
     """
-    known = lesson or Lesson(growth=0.0, line=GUESS, deviation=PRIOR_DEVIATION)
-    grid, drops = _predicted(known, curve, dense)
+    grid, drops = _predicted(lesson or UNTAUGHT, curve, dense)
     accuracy = dense - accuracies(drops)
     return np.array([_read(grid, accuracy, floor) for floor in floors.tolist()])
+
+
+def outlook(lesson: Lesson | None, curve: Floats, *, dense: float) -> Outlook:
+    """Returns what is expected of a trial over its whole curve, for samplers to learn from."""
+    known = lesson or UNTAUGHT
+    grid, drops = _predicted(known, curve, dense, points=OUTLOOK_POINTS)
+    return Outlook(
+        compression=grid.round(4).tolist(), drop=drops.round(4).tolist(), deviation=known.deviation
+    )
 
 
 def lagging(readings: Sequence[Floats], own: Floats) -> bool:
@@ -205,9 +221,11 @@ def lagging(readings: Sequence[Floats], own: Floats) -> bool:
     return better >= -(-len(leads) // REDUCTION)
 
 
-def _predicted(lesson: Lesson, curve: Floats, dense: float) -> tuple[Floats, Floats]:
+def _predicted(
+    lesson: Lesson, curve: Floats, dense: float, *, points: int = 400
+) -> tuple[Floats, Floats]:
     """Returns log2 compressions over a trial's curve, and predicted drops, shape (n,) each."""
-    grid = np.linspace(0.0, max(1.0, float(curve[-1, 0]) + lesson.growth), 400)
+    grid = np.linspace(0.0, max(1.0, float(curve[-1, 0]) + lesson.growth), points)
     return grid, lesson.predict(curve, dense=dense, at=grid)
 
 

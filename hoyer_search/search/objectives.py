@@ -24,8 +24,8 @@ CONSTRAINT = "floor"
 CURVE = "hoyer_search:curve"
 """User attribute of a trial in the study: its ``TrialCurve`` as JSON."""
 
-STOPPED = "hoyer_search:stopped"
-"""User attribute of a trial in the study that was stopped early: True."""
+OUTLOOK = "hoyer_search:outlook"
+"""User attribute of a trial in the study that was stopped early: its ``Outlook`` as JSON."""
 
 
 @dataclass(frozen=True, slots=True)

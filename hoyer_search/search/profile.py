@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from hoyer_search.results import Outlook
 from hoyer_search.trial.prediction import Offset, TrialCurve, accuracies, doublings
 
 Floats = npt.NDArray[np.float64]
@@ -49,17 +50,16 @@ class Profiles:
     reach_variance: Floats
 
     @classmethod
-    def of(cls, curves: Sequence[TrialCurve | None]) -> Self:
+    def of(cls, curves: Sequence[TrialCurve | Outlook | None]) -> Self:
         """Returns the profiles of trials; one without a curve counts as collapsed.
 
-        The map from raw to finetuned accuracy is learned from all of them first.
+        The map from raw to finetuned accuracy is learned from all curves first.
 
         Args:
-            curves: One for each trial, at least one of them known.
+            curves: One for each trial, of a stopped one what was expected; at least one is known.
         """
-        offset = Offset.learn([curve for curve in curves if curve is not None])
-        unknown = np.full((2, 1 + len(EXCESS)), np.nan)
-        rows = [unknown if curve is None else _profile(curve, offset) for curve in curves]
+        offset = Offset.learn([curve for curve in curves if isinstance(curve, TrialCurve)])
+        rows = [_profile(curve, offset) for curve in curves]
         means, variances = np.stack(rows, axis=1)
         most = float(doublings(MOST_LOSS))
         collapsed = ~(means[:, 0] < most)
@@ -70,13 +70,21 @@ class Profiles:
         return cls(means[:, :1], variances[:, :1], means[:, 1:], variances[:, 1:])
 
 
-def _profile(curve: TrialCurve, offset: Offset) -> Floats:
-    """Returns means and variances of the least loss and the compressions beyond it."""
-    mean, std = offset.predict(curve)
+def _profile(curve: TrialCurve | Outlook | None, offset: Offset) -> Floats:
+    """Returns means and variances of the least loss and the compressions beyond it, or NaN."""
+    if curve is None:
+        return np.full((2, 1 + len(EXCESS)), np.nan)
+    if isinstance(curve, Outlook):
+        return _read(np.array(curve.compression), np.array(curve.drop), np.array(curve.deviation))
+    return _read(curve.grid, *offset.predict(curve))
+
+
+def _read(grid: Floats, mean: Floats, std: Floats) -> Floats:
+    """Returns what ``_profile`` does, of drops in doublings over rising log2 compressions."""
     drops = accuracies(mean + QUANTILES[:, None] * std)
     # At a compression no more is lost than at any higher one; strictly rising, to be inverted.
     lowest = np.minimum.accumulate(drops[:, ::-1], axis=1)[:, ::-1]
     lowest = lowest + 1e-9 * np.arange(lowest.shape[1])
-    read = [[doublings(row[0]), *np.interp(row[0] + EXCESS, row, curve.grid)] for row in lowest]
+    read = [[doublings(row[0]), *np.interp(row[0] + EXCESS, row, grid)] for row in lowest]
     readings = np.array(read, dtype=np.float64)
     return np.stack([readings.mean(axis=0), readings.var(axis=0)])

@@ -11,7 +11,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from hoyer_search import results
 from hoyer_search.config import SweepConfig
 from hoyer_search.results import CurvePoint, Dense, Progress, TrialResult, TrialSpec
-from hoyer_search.search.early_stopping import EarlyStopping
+from hoyer_search.search.early_stopping import EarlyStopping, Expected
 from hoyer_search.search.trainable import from_report
 from hoyer_search.store import SweepFolder
 from hoyer_search.trial.milestones import milestone_quarters
@@ -89,7 +89,7 @@ class StoppingScheduler(NewestFirst):
         expected = self._stopping.verdict(spec.uid, _quarter(progress), progress.curve)
         if expected is None:
             return TrialScheduler.CONTINUE
-        stopped = record_stopped(self._folder, spec, progress, dense=self._dense, forecast=expected)
+        stopped = record_stopped(self._folder, spec, progress, dense=self._dense, expected=expected)
         self._stopping.learn(stopped)
         return TrialScheduler.STOP
 
@@ -116,7 +116,7 @@ def record_stopped(
     progress: Progress,
     *,
     dense: Dense,
-    forecast: dict[str, float],
+    expected: Expected,
 ) -> TrialResult:
     """Writes the result of a trial stopped at a milestone, and returns it.
 
@@ -125,7 +125,7 @@ def record_stopped(
         spec: The trial.
         progress: The step with the milestone's curve.
         dense: The dense network.
-        forecast: What was expected of it by operating point.
+        expected: What it would have come to.
     """
     result = TrialResult(
         number=spec.number,
@@ -135,7 +135,8 @@ def record_stopped(
         dense=dense,
         curve=progress.curve,
         wall_seconds={progress.stage: progress.wall_seconds},
-        forecast=forecast,
+        forecast=expected.forecast,
+        outlook=expected.outlook,
     )
     results.save(folder.trial(spec.uid) / "result.json", result)
     return result

@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from hoyer_search import spaces
 from hoyer_search.config import SweepConfig
-from hoyer_search.results import Knowledge, StopReason, TrialResult, TrialSpec, Value
+from hoyer_search.results import Knowledge, StopReason, TrialResult, TrialSpec, Value, to_json
 from hoyer_search.search.journal import open_journal
-from hoyer_search.search.objectives import CONSTRAINT, CURVE, STOPPED, outcome
+from hoyer_search.search.objectives import CONSTRAINT, CURVE, OUTLOOK, outcome
 from hoyer_search.search.parameters import num_settings, search_space, suggest
 from hoyer_search.search.parents import by_distance
 from hoyer_search.search.samplers import make_sampler
@@ -155,16 +155,16 @@ class Study:
 
         Every trial becomes COMPLETE with a constraint, also a failed one: GPSampler raises when
         one has none, and learns nothing from FAIL, so that it would suggest the same again.
-        ``result.json`` says which trials failed. A complete one's curves are kept as a user
-        attribute, for samplers that learn from them.
+        ``result.json`` says which trials failed. A complete one's curves, and what was expected of
+        a stopped one, are kept as user attributes, for samplers that learn from them.
         """
         trial = self._trial(result.number)
         told = outcome(result, self._config.objective)
         curve = TrialCurve.of(result, self._config.objective)
         if curve is not None and CURVE not in trial.user_attrs:
             trial.set_user_attr(CURVE, curve.to_json())
-        if result.state == "stopped":
-            trial.set_user_attr(STOPPED, True)
+        if result.outlook is not None and OUTLOOK not in trial.user_attrs:
+            trial.set_user_attr(OUTLOOK, to_json(result.outlook))
         # A driver that died between the two writes has set the constraint already.
         if CONSTRAINT not in trial.constraints:
             trial.set_constraint(CONSTRAINT, told.violation)

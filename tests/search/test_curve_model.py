@@ -2,6 +2,7 @@ import curve_family
 import numpy as np
 import pytest
 
+from hoyer_search.results import Outlook
 from hoyer_search.search.cube import Cube
 from hoyer_search.search.curve_model import CurveModel, FrontImprovement
 from hoyer_search.search.profile import EXCESS
@@ -48,9 +49,7 @@ def test_where_every_trial_failed_nothing_is_expected():
     points, curves = trials(12)
     for i in np.flatnonzero(points[:, 0] > 0.5):
         curves[i] = None
-    improvement = FrontImprovement.after(
-        points, curves, pending=NONE, stopped=NONE, categorical=ALONE
-    )
+    improvement = FrontImprovement.after(points, curves, pending=NONE, categorical=ALONE)
     left, right = improvement(np.array([[0.25, 0.5], [0.95, 0.5]]))
     assert right < 0.2 * left
 
@@ -59,7 +58,7 @@ def test_running_trials_are_worth_less_again():
     points, curves = trials(10)
     spot = np.array([[0.3, 0.4]])
     free, taken = (
-        FrontImprovement.after(points, curves, pending=pending, stopped=NONE, categorical=ALONE)
+        FrontImprovement.after(points, curves, pending=pending, categorical=ALONE)
         for pending in (NONE, spot)
     )
     assert taken(spot) < 0.8 * free(spot)
@@ -67,12 +66,22 @@ def test_running_trials_are_worth_less_again():
     assert (np.diff(free.best) >= 0).all()  # looser floors, more compression
 
 
-def test_where_a_trial_was_stopped_less_is_expected_again_but_nothing_was_reached():
+def test_a_stopped_trial_teaches_what_was_expected_of_it_but_reached_nothing():
     points, curves = trials(10)
     spot = np.array([[0.3, 0.4]])
-    free, stopped = (
-        FrontImprovement.after(points, curves, pending=NONE, stopped=one, categorical=ALONE)
-        for one in (NONE, spot)
+    well, badly = (
+        Outlook(compression=[0.0, 4.0, 8.0], drop=[lost, lost + 0.5, lost + 3], deviation=0.3)
+        for lost in (-1.0, 2.0)
     )
-    assert stopped(spot) < free(spot)
-    assert (stopped.best == free.best).all()
+    free, promising, hopeless = (
+        FrontImprovement.after(
+            np.concatenate([points, spot[: len(more)]]),
+            [*curves, *more],
+            pending=NONE,
+            categorical=ALONE,
+        )
+        for more in ([], [well], [badly])
+    )
+    assert hopeless(spot) < 0.5 * free(spot) < 0.5 * promising(spot)
+    assert (promising.best == free.best).all()
+    assert (hopeless.best == free.best).all()

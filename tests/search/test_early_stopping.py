@@ -53,7 +53,7 @@ def taught(config, *edges: float) -> EarlyStopping:
 def test_a_trial_far_behind_is_stopped_and_one_ahead_goes_on(config):
     stopping = taught(config, 4.0, 5.0, 6.0)
     assert stopping.verdict("new", 1, curve(7.0)) is None
-    expected = stopping.verdict("worse", 1, curve(3.0))
+    expected = stopping.verdict("worse", 1, curve(3.0)).forecast
     assert list(expected) == ["A", "B", "C"]
     best = {"A": 4.5, "B": 5.5, "C": 5.5}  # of the best finished trial
     assert all(expected[name] <= best[name] + 1e-9 for name in best)
@@ -155,7 +155,8 @@ def test_after_a_restart_the_rule_knows_what_it_knew(folder, config):
     assert decide(scheduler, step(4, 3.0)) == TrialScheduler.STOP
     stopped = folder.result(make_spec(3).uid)
     in_memory = taught(config, 4.0, 5.0, 6.0).verdict("new", 2, curve(3.0))
-    assert stopped.forecast == pytest.approx(in_memory)
+    assert stopped.forecast == pytest.approx(in_memory.forecast)
+    assert stopped.outlook == in_memory.outlook
     assert (stopped.state, stopped.points, stopped.curve) == ("stopped", [], curve(3.0))
     assert stopped.wall_seconds == {"regularize": 3.0}
     # A driver that is killed now finds the trial ended, whoever looks first.

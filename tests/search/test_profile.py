@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from hoyer_search.results import Outlook
 from hoyer_search.search.profile import EXCESS, MOST_LOSS, Profiles
 from hoyer_search.trial.prediction import TrialCurve, accuracies, doublings
 
@@ -38,6 +39,19 @@ def test_a_miss_by_a_hair_costs_a_hair():
     hit.finetuned[1, 1], missed.finetuned[1, 1] = 0.9651, 0.9649
     one, other = Profiles.of([hit, missed]).reach
     assert other == pytest.approx(one, abs=0.1)
+
+
+def test_an_expected_curve_is_as_good_as_its_deviation():
+    found = curve(knee=5.0)
+    drop = doublings(0.98 - found.finetuned[:, 1])
+    sure, unsure = (
+        Outlook(compression=GRID.tolist(), drop=drop.tolist(), deviation=deviation)
+        for deviation in (0.01, 0.4)
+    )
+    profiles = Profiles.of([found, sure, unsure])
+    assert profiles.reach[1, 1:] == pytest.approx(profiles.reach[0, 1:], abs=0.35)
+    assert profiles.loss_variance[2, 0] > 100 * profiles.loss_variance[1, 0]
+    assert (profiles.reach_variance[2] > profiles.reach_variance[1]).all()
 
 
 def test_failed_and_collapsed_trials_say_nothing_of_compression():

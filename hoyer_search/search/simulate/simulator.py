@@ -11,7 +11,7 @@ from optuna.storages import InMemoryStorage
 from hoyer_search.config import SweepConfig
 from hoyer_search.front import Front
 from hoyer_search.results import CurvePoint, Dense, Point, TrialResult, TrialSpec
-from hoyer_search.search.early_stopping import EarlyStopping
+from hoyer_search.search.early_stopping import EarlyStopping, Expected
 from hoyer_search.search.simulate.recording import Finetuned, Milestone, Training
 from hoyer_search.search.simulate.surrogate import Surrogate
 from hoyer_search.search.study import Study
@@ -164,7 +164,7 @@ class Replayed:
         ahead = [look.seconds for look in self.milestones[:1]]
         return (ahead or [sum(self.result.wall_seconds.values())])[0] - self.spent
 
-    def stop(self, expected: dict[str, float]) -> "Replayed":
+    def stop(self, expected: Expected) -> "Replayed":
         """Returns the trial stopped at its next milestone."""
         look = self.milestones[0]
         result = dataclasses.replace(
@@ -173,7 +173,8 @@ class Replayed:
             curve=look.curve,
             points=[],
             wall_seconds={"regularize": look.seconds},
-            forecast=expected,
+            forecast=expected.forecast,
+            outlook=expected.outlook,
         )
         return dataclasses.replace(
             self, result=result, epochs=look.epoch, milestones=[], forgone=self.result.points
