@@ -29,7 +29,7 @@ LEAST_TRIALS = 3
 MOST_TRIALS = 100
 """Finished trials learned from, the latest: so that a decision stays quick in long sweeps."""
 
-GAIN = 0.07
+GAIN = 0.1
 """Doublings of compression, weighted over the levels, that a trial's epochs must be worth: those
 that are left to it, their part."""
 
