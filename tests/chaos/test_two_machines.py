@@ -12,7 +12,7 @@ from machines import ROOT, machines, wait_until
 
 from hoyer_search.store import SweepFolder
 
-TRIALS, ALONE, WINDOW = 14, 5, 6
+TRIALS, ALONE, WINDOW = 24, 8, 12
 SPEEDUP = 1.7
 SHORT = {
     "budget.trials": TRIALS,
