@@ -18,7 +18,14 @@ from hoyer_search.datasets import Data
 
 FOLDER = "HOYER_SEARCH_FAULTS"
 EXAMPLES, VALIDATION = 600, 200
-HEALTHY, ALWAYS, ONCE, NAN, INFINITE, KILLED, HANGS = range(50, 57)
+HEALTHY, ALWAYS, ONCE, NAN, INFINITE, KILLED, HANGS, HUNGRY = range(50, 58)
+GREEDY = 59  # of 58 a last batch of 52 would remain
+
+PIECES, PIECE = 80, 100 << 20
+"""A trial takes at most so many pieces of memory of so many bytes: 8 GB."""
+LIMIT = Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+MOST = 16 << 30
+"""Bytes that a machine may have at most for a trial to take any of them."""
 
 
 class Noted(NamedTuple):
@@ -46,7 +53,7 @@ class Fault:
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         size = len(inputs[0])
-        if not module.training or not HEALTHY < size <= HANGS:
+        if not module.training or not HEALTHY < size <= GREEDY:
             return output
         steps = (EXAMPLES - VALIDATION) // size
         self._calls += 1
@@ -60,7 +67,8 @@ class Fault:
             certain = torch.full_like(output, -torch.inf)
             certain[:, 0] = 0.0
             return certain + 0.0 * output
-        if self._calls == 2 * steps + 3 and first_time(size):  # in the third epoch
+        at = 3 if size == GREEDY else 2 * steps + 3  # in the first epoch, or in the third
+        if self._calls == at and (size == GREEDY or first_time(size)):
             note(size, "fault")
             act(size)
         return output
@@ -73,6 +81,19 @@ def act(size: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if size == HANGS:
         os.kill(os.getpid(), signal.SIGSTOP)  # not even its threads go on
+    if size in (HUNGRY, GREEDY):
+        take_memory()
+
+
+def take_memory() -> None:
+    """Takes memory piece by piece until Ray kills the process, and gives it back if it does not."""
+    if int(LIMIT.read_text()) > MOST:
+        raise RuntimeError("the machine has no limit of memory: none is taken")
+    pieces = []
+    for number in range(PIECES):
+        pieces.append(bytes([number + 1]) * PIECE)
+        time.sleep(0.1)
+    time.sleep(5)
 
 
 def first_time(size: int) -> bool:
@@ -115,7 +136,7 @@ pipeline:
   checkpoint_minutes: 1.0e-9
 search:
   decay: {low: 1.0e-4, high: 1.0e-1, log: true}
-  pipeline.regularize.batch_size: {choices: [50, 51, 52, 53, 54, 55, 56]}
+  pipeline.regularize.batch_size: {choices: [50, 51, 52, 53, 54, 55, 56, 57, 59]}
 objective: {points: {A: 0.0, B: 0.05, C: 0.3}}
 sampler: random
 resources: {cpus: 1, workers: 2}

@@ -33,6 +33,9 @@ HEALTH = dict(
 _PROGRAMS = ("ip", "unshare", "nsenter", "taskset")
 _ALL = ("--net", "--mount", "--uts", "--pid")
 
+_MEMORY = Path("/sys/fs/cgroup/memory")
+"""Where Ray looks for the memory that its machine has, and what of it is used."""
+
 
 def why_not() -> str | None:
     """Returns why there can be no machines here, None when there can."""
@@ -49,6 +52,15 @@ def why_not() -> str | None:
     return f"no namespaces here: {tried.stderr.strip()}" if tried.returncode else None
 
 
+def why_no_limit() -> str | None:
+    """Returns why no machine can have little memory here, None when one can."""
+    if not (_MEMORY / "memory.limit_in_bytes").is_file():
+        return (
+            "a machine's memory is limited by a control group of version 1, of which there are none"
+        )
+    return None
+
+
 class Machine:
     """One machine, switched on by ``start``; it may be cut off, and started again.
 
@@ -58,8 +70,11 @@ class Machine:
         folder: A folder of its own, with its home.
     """
 
-    def __init__(self, network: "Machines", name: str, address: str, *, cores: str) -> None:
+    def __init__(
+        self, network: "Machines", name: str, address: str, *, cores: str, memory: int | None
+    ) -> None:
         self.name, self.address = name, address
+        self._group = None if memory is None else _memory_group(network.link, name, memory)
         self.folder = network.folder / name
         self.home = self.folder / "home"
         self.home.mkdir(parents=True)
@@ -73,8 +88,11 @@ class Machine:
         # No name server can be reached from there: who asks one would wait for it.
         set_up = (
             f"hostname {self.name}; mount --bind {self._network.hosts} /etc/hosts; "
-            "mount --bind /dev/null /etc/resolv.conf; ip link set lo up; echo on; read"
+            "mount --bind /dev/null /etc/resolv.conf; ip link set lo up; "
         )
+        if self._group is not None:
+            set_up += f"mount --bind {self._group} {_MEMORY}; "
+        set_up += "echo on; read"
         self._power = _hold([*_ALL, "--mount-proc"], set_up, log=self.folder / "power.log")
         self._root = _first_child(self._power.pid)
         switch = self._network.switch
@@ -170,11 +188,21 @@ class Machine:
         """Switches the machine off."""
         if self._power.poll() is None:
             self.power_cut()
+        if self._group is not None:
+            wait_until(self._has_no_process, seconds=30)
+            self._group.rmdir()
 
     def command(self, *words: str) -> list[str]:
         """Returns the command that runs another on the machine."""
         enter = ["nsenter", "--target", str(self._root), *_ALL]
+        if self._group is not None:
+            join = 'echo $$ > "$0/cgroup.procs"; exec "$@"'
+            enter = ["sh", "-ec", join, str(self._group), *enter]
         return [*enter, "taskset", "--cpu-list", self._cores, *words]
+
+    def _has_no_process(self) -> bool:
+        assert self._group is not None
+        return not (self._group / "cgroup.procs").read_text()
 
 
 class Machines:
@@ -187,7 +215,7 @@ class Machines:
         link: This process's own network interface to them.
     """
 
-    def __init__(self, *names: str, pinned: bool = False) -> None:
+    def __init__(self, *names: str, pinned: bool = False, memory: int | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hs-m-", dir="/tmp"))
         self.shared = self.folder / "shared"
         self.shared.mkdir()
@@ -205,7 +233,9 @@ class Machines:
         if not pinned:
             cores = [",".join(cores)]
         self._machines = {
-            name: Machine(self, name, f"{subnet}.{i + 1}", cores=cores[i % len(cores)])
+            name: Machine(
+                self, name, f"{subnet}.{i + 1}", cores=cores[i % len(cores)], memory=memory
+            )
             for i, name in enumerate(names)
         }
         self.hosts = self.folder / "hosts"
@@ -256,17 +286,18 @@ class Machines:
 
 
 @contextlib.contextmanager
-def machines(*names: str, pinned: bool = False) -> Iterator[Machines]:
+def machines(*names: str, pinned: bool = False, memory: int | None = None) -> Iterator[Machines]:
     """Yields machines that are on; skips the test where there can be none.
 
     Args:
         names: Their host names.
         pinned: Whether each has one core, in turn, or they share all.
+        memory: Bytes that each has; who asks for more is killed by the kernel. None for all.
     """
-    reason = why_not()
+    reason = why_not() or (why_no_limit() if memory is not None else None)
     if reason is not None:
         pytest.skip(reason)
-    network = Machines(*names, pinned=pinned)
+    network = Machines(*names, pinned=pinned, memory=memory)
     try:
         yield network
     finally:
@@ -282,6 +313,16 @@ def wait_until(
         assert time.monotonic() < deadline, f"waited {seconds:g} s in vain; {say()}"
         time.sleep(0.05)
     return value
+
+
+def _memory_group(link: str, name: str, limit: int) -> Path:
+    """Makes a control group with a limit of memory, under this process's own."""
+    groups = Path("/proc/self/cgroup").read_text().splitlines()
+    own = next(line.split(":", 2)[2] for line in groups if line.split(":")[1] == "memory")
+    group = _MEMORY / own.lstrip("/") / f"{link}-{name}"
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text(str(limit))
+    return group
 
 
 def _hold(namespaces: Sequence[str], set_up: str, *, log: Path) -> "subprocess.Popen[str]":

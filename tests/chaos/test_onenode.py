@@ -16,6 +16,7 @@ import faulty
 import mlflow
 import optuna
 import pytest
+from machines import Machine, machines
 from processes import wait_for
 
 import hoyer_search as hs
@@ -30,10 +31,16 @@ HERE = Path(__file__).parent
 PATH = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
 
 
+MEMORY = 7 << 30
+MEMORY_MONITOR = {"RAY_memory_usage_threshold": "0.85", "RAY_memory_monitor_refresh_ms": "100"}
+
+
 class Sweep:
     """A sweep of trials with faults, and its storage."""
 
-    def __init__(self, root: Path, storage: Path, trials: Sequence[int]) -> None:
+    def __init__(
+        self, root: Path, storage: Path, trials: Sequence[int], *, machine: Machine | None = None
+    ) -> None:
         self.faults = root / "faults"
         self.faults.mkdir()
         self.space = root / "faulty.yaml"
@@ -43,14 +50,20 @@ class Sweep:
         ]
         self.space.write_text(f"{faulty.SPACE}presets: {json.dumps(presets)}\n")
         self.storage, self.trials = storage, trials
+        self._machine = machine
         self.folder = SweepFolder(storage / "sweep")
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Starts the sweep, or goes on with it: ``resume``."""
-        command = list(arguments or ("run", str(self.space), "--name", "sweep"))
+        words = arguments or ("run", str(self.space), "--name", "sweep")
+        command = [sys.executable, "-m", "hoyer_search", *words, "--storage", str(self.storage)]
+        environment = os.environ | {"PYTHONPATH": PATH, faulty.FOLDER: str(self.faults)}
+        if self._machine is not None:
+            command = self._machine.command(*command)
+            environment |= {"HOME": str(self._machine.home), **MEMORY_MONITOR}
         return subprocess.Popen(
-            [sys.executable, "-m", "hoyer_search", *command, "--storage", str(self.storage)],
-            env=os.environ | {"PYTHONPATH": PATH, faulty.FOLDER: str(self.faults)},
+            command,
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -238,3 +251,24 @@ def test_a_full_disk_that_is_freed_and_a_second_driver(tmp_path: Path, small_dis
     repeated = {size: sweep.epochs_begun(size) - 300 for size in sizes[1:]}
     print(f"full disk: epochs repeated {repeated}")
     assert max(repeated.values()) <= 1
+
+
+def test_ray_kills_for_memory(tmp_path: Path) -> None:
+    with machines("small", memory=MEMORY) as network:
+        trials = [faulty.HUNGRY, faulty.HEALTHY, faulty.GREEDY]
+        sweep = Sweep(tmp_path, tmp_path / "runs", trials, machine=network["small"])
+        run = ("run", str(sweep.space), "--name", "sweep")
+        code, out = sweep.run(*run, "--set", "budget.trials=3")
+    assert code == 0, out
+    ended = sweep.results()
+    assert ended[faulty.HUNGRY].state == ended[faulty.HEALTHY].state == "complete"
+    assert ended[faulty.GREEDY].state == "failed"
+    assert "Ray killed its process, which used" in ended[faulty.GREEDY].error
+    sweep.check_accounts()
+    # Ray kills several processes at once if it must: only the one that used most lost an attempt.
+    assert len(sweep.failures(faulty.HUNGRY)) <= 1
+    assert len(sweep.failures(faulty.GREEDY)) == 3
+    assert sweep.failures(faulty.HEALTHY) == []
+    kills = len(sweep.failures(faulty.HUNGRY)) + 3
+    assert sweep.epochs_begun(faulty.HUNGRY) <= 4 + kills, "a kill costs the epoch under way"
+    print(f"memory: {kills} kills; goes on after {sweep.seconds_to_recover(faulty.HUNGRY):.1f} s")
