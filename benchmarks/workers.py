@@ -1,7 +1,7 @@
 """How the quality and the time of a sweep depend on the number of workers: a table and a figure.
 
-    python benchmarks/workers.py benchmarks/recordings/lenet300-mnist-element.parquet \
-        --trials 1024 --seeds 3 -o docs/images/workers.png
+    python benchmarks/workers.py benchmarks/recordings/lenet300-mnist-structural.parquet \
+        --trials 64 --most 64 --seeds 10 -o docs/images/workers-structural.png
 
 Each number of workers replays the same sweeps in virtual time (see ``hoyer-search simulate``). More
 workers finish sooner, and suggest with fewer trials ended: where the hypervolume falls, or the time
