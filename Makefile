@@ -38,8 +38,8 @@ browser: $(STAMP) ## tests in a headless Chromium (Debian: chromium, chromium-dr
 cluster: $(STAMP) ## tests with several Ray nodes and real servers (Debian: postgresql, iproute2)
 	$(PYTEST) --durations 10 -m "cluster and not chaos" tests
 
-chaos: $(STAMP) ## every fault of docs/reliability.md, the long ones too
-	$(PYTEST) --durations 0 -m "cluster or chaos" tests
+chaos: $(STAMP) ## every fault of docs/reliability.md with its figures (about an hour)
+	$(PYTEST) -s --durations 0 -m "cluster or chaos" tests
 
 lint: $(STAMP) ## format and lint
 	$(BIN)/ruff format --check .
