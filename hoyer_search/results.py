@@ -216,7 +216,8 @@ class TrialResult:
         retrains: As in the trial's specification.
         forecast: Of a stopped trial, by operating point: the log2 compression that was expected of
             it, or minus what it was expected to lack (see ``search.objectives.shortfall``).
-        outlook: Of a stopped trial, what that was read from.
+        outlook: Of a stopped trial, what was expected over its whole curve; None for trials that
+            older versions stopped.
     """
 
     number: int

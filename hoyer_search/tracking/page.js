@@ -167,7 +167,8 @@ function ring(colour) {
 function choose(index) {
   chosen = index;
   const { compression, val } = point(index);
-  if (!undrawn.has("front")) Plotly.restyle("front", { x: [[compression]], y: [[val]] }, [page.figures.front.data.length]);
+  const place = { x: [[compression]], y: [[val]] };
+  if (!undrawn.has("front")) Plotly.restyle("front", place, [page.figures.front.data.length]);
   describe();
 }
 

@@ -101,7 +101,7 @@ class Running:
         return self.steps()[-1].host
 
     def first_step_after(self, moment: float, *, but: str = "") -> Step:
-        """Waits for a step after a moment on any other machine."""
+        """Waits for a step after a moment, on any machine but one."""
 
         def found() -> Step | None:
             return next((s for s in self.steps() if s.time > moment and s.host != but), None)

@@ -30,8 +30,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1500)]
 HERE = Path(__file__).parent
 PATH = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
 
-
 MEMORY = 7 << 30
+"""Bytes that a machine has on which Ray runs low on memory."""
 MEMORY_MONITOR = {"RAY_memory_usage_threshold": "0.85", "RAY_memory_monitor_refresh_ms": "100"}
 
 
