@@ -1,9 +1,18 @@
 """The configuration of a sweep: every field, its default, its range and what it means."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from hoyer_search.results import Sparsity, Value
 
@@ -166,15 +175,39 @@ class Choices(Section):
     """The values."""
 
 
+# Where a field has several forms, errors are about the one that is meant.
+def _form_of_dimension(value: Any) -> str:
+    chosen = isinstance(value, Choices) or (isinstance(value, Mapping) and "choices" in value)
+    return "(choices)" if chosen else "(range)"
+
+
+def _form_of_threshold(value: Any) -> str:
+    return "(range)" if isinstance(value, Range | Mapping) else "(value)"
+
+
+def _form_of_point(value: Any) -> str:
+    return "(floor)" if isinstance(value, Floor | Mapping) else "(value)"
+
+
+Dimension = Annotated[
+    Annotated[Range, Tag("(range)")] | Annotated[Choices, Tag("(choices)")],
+    Discriminator(_form_of_dimension),
+]
+Threshold = Annotated[
+    Annotated[Literal["curve"], Tag("(value)")] | Annotated[Range, Tag("(range)")],
+    Discriminator(_form_of_threshold),
+]
+
+
 class Search(Section):
     """The searched parameters: decay, threshold, and any other field by its path."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Range | Choices]
+    __pydantic_extra__: dict[str, Dimension]
 
     decay: Range | None = None
     """The regularizer's decay; short for ``regularizer.decay``."""
-    threshold: Literal["curve"] | Range = "curve"
+    threshold: Threshold = "curve"
     """``curve`` sweeps all thresholds inside each trial; a range searches one a trial."""
 
     @property
@@ -195,6 +228,15 @@ class Floor(Section):
     """Least validation accuracy."""
 
 
+OperatingPoint = Annotated[
+    Annotated[float, Field(ge=0, lt=1), Tag("(value)")] | Annotated[Floor, Tag("(floor)")],
+    Discriminator(_form_of_point),
+]
+
+FORMS: dict[str, type[Section]] = {"(range)": Range, "(choices)": Choices, "(floor)": Floor}
+"""The forms of fields that have several, as pydantic names them in the path of an error."""
+
+
 class Objective(Section):
     """What the search wants: the sparsest network at each operating point."""
 
@@ -202,7 +244,7 @@ class Objective(Section):
     """What to make small: the paper's counts, the shrunk network's size, or its latency."""
     accuracy: Literal["top1", "top5"] = "top1"
     """Which accuracy to keep."""
-    points: dict[str, Annotated[float, Field(ge=0, lt=1)] | Floor] = {
+    points: dict[str, OperatingPoint] = {
         "A": 0.0,
         "B": 0.005,
         "C": 0.015,

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from hoyer_search import strict_yaml
-from hoyer_search.config import Choices, Range, SweepConfig
+from hoyer_search.config import FORMS, Choices, Range, SweepConfig
 from hoyer_search.errors import ConfigError, unknown_name
 from hoyer_search.results import Value
 
@@ -56,16 +56,23 @@ def load(space: str | Path, *, overrides: Mapping[str, Any] | None = None) -> Sw
     return _validated(data, document, set(overrides or ()))
 
 
-def parse_override(text: str) -> tuple[str, Any]:
+def parse_override(
+    text: str, *, option: str = "--set", form: str = "PATH=VALUE, e.g. budget.trials=6"
+) -> tuple[str, Any]:
     """Returns path and value of ``a.b=c``, the value read as YAML.
+
+    Args:
+        text: The assignment.
+        option: What it was given by, for messages.
+        form: What that option takes, likewise.
 
     Raises:
         ConfigError: There is no ``=`` or no path, or the value is not valid YAML.
     """
     path, equals, value = text.partition("=")
     if not equals or not all(path.split(".")):
-        raise ConfigError(f"--set takes PATH=VALUE, e.g. budget.trials=6; got {text!r}")
-    return path, strict_yaml.parse(value, source=f"--set {path}").data
+        raise ConfigError(f"{option} takes {form}; got {text!r}")
+    return path, strict_yaml.parse(value, source=f"{option} {path}").data
 
 
 def apply_params(config: SweepConfig, params: Mapping[str, Value]) -> SweepConfig:
@@ -80,8 +87,12 @@ def apply_params(config: SweepConfig, params: Mapping[str, Value]) -> SweepConfi
     for name, value in params.items():
         if name != "threshold":
             _set(data, ALIASES.get(name, name), value)
-    source = strict_yaml.Document(data=data, lines={}, source=f"search space {config.name}")
-    return _validated(data, source, set(params), check_search=False)
+    source = strict_yaml.Document(data=data, lines={}, source=_source(config))
+    return _validated(data, source, set(), check_search=False)
+
+
+def _source(config: SweepConfig) -> str:
+    return f"search space {config.name}"
 
 
 def _read(space: str | Path) -> strict_yaml.Document:
@@ -147,8 +158,9 @@ def _check_search(config: SweepConfig, document: strict_yaml.Document) -> None:
             try:
                 apply_params(config, {name: _as_searched(config, name, value)})
             except ConfigError as error:
+                reason = str(error).removeprefix(f"{_source(config)}: ")
                 raise ConfigError(
-                    f"{document.where(('search', name))}: search.{name} = {value!r}: {error}"
+                    f"{document.where(('search', name))}: search.{name} = {value!r}: {reason}"
                 ) from error
         if isinstance(dimension, Range) and name == "threshold" and dimension.low < 0:
             raise ConfigError(
@@ -188,17 +200,24 @@ def _describe(
     # Pydantic adds the names of union members to the path; the file has only keys and items.
     location = _known_part(error["loc"], data)
     field = ".".join(str(part) for part in location)
-    where = document.where(location)
-    if any(field == path or field.startswith(path + ".") for path in overridden):
-        where = f"--set {field}"
+    blamed = next((path for path in sorted(overridden) if _related(path, field)), None)
+    where = document.where(location) if blamed is None else f"--set {blamed}"
     if error["type"] == "extra_forbidden":
-        section = _section(location[:-1])
+        section = _section(error["loc"][:-1])
         return f"{where}: {unknown_name('key', location[-1], section)}" + (
             f" (in {'.'.join(str(p) for p in location[:-1])})" if location[:-1] else ""
         )
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "model_type":
+        message = f"must be a mapping with {', '.join(_section(error['loc']))}"
     got = "" if error["type"] in ("missing", "value_error") else f", got {error['input']!r}"
-    return f"{where}: {field + ': ' if field else ''}{message}{got}"
+    named = "" if field in ("", blamed) else f"{field}: "
+    return f"{where}: {named}{message}{got}"
+
+
+def _related(path: str, field: str) -> bool:
+    """Returns whether one of two dotted paths leads to the other."""
+    return path == field or field.startswith(f"{path}.") or path.startswith(f"{field}.")
 
 
 def _known_part(location: Sequence[str | int], data: Any) -> tuple[str | int, ...]:
@@ -218,12 +237,11 @@ def _known_part(location: Sequence[str | int], data: Any) -> tuple[str | int, ..
 
 
 def _section(location: Sequence[str | int]) -> list[str]:
-    """Returns the field names of the configuration section at a path."""
+    """Returns the field names of the configuration section at a path of pydantic's."""
     section: type[BaseModel] = SweepConfig
     for part in location:
         info = section.model_fields.get(str(part))
         kinds = [] if info is None else [info.annotation, *typing.get_args(info.annotation)]
-        section = next(
-            (k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), Range
-        )
+        found = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        section = FORMS.get(str(part), found[0] if found else section)
     return list(section.model_fields)

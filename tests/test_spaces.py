@@ -130,8 +130,63 @@ def test_overrides_are_read_as_yaml_and_blamed_by_their_path():
     assert config.objective.points == {"A": 0.1}
     with pytest.raises(ConfigError, match=r"--set budget.trails: unknown key 'trails'"):
         spaces.load("quickstart", overrides={"budget.trails": 6})
+    with pytest.raises(ConfigError, match=r"--set budgt.trials: unknown key 'budgt'"):
+        spaces.load("quickstart", overrides={"budgt.trials": 6})
     with pytest.raises(ConfigError, match="PATH=VALUE"):
         spaces.parse_override("budget.trials")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "budget.trails=3",
+            "--set budget.trails: unknown key 'trails': did you mean 'trials'? "
+            "Valid: trials, flat_trials, accelerator_hours, hours (in budget)",
+        ),
+        (
+            "search.decay.low=1",
+            "--set search.decay.low: search.decay: low must be less than high, got low 1.0 and "
+            "high 0.001",
+        ),
+        (
+            "objective.points={A: {flor: 0.5}}",
+            "--set objective.points: objective.points.A.floor: Field required\n"
+            "--set objective.points: unknown key 'flor': did you mean 'floor'? Valid: floor "
+            "(in objective.points.A)",
+        ),
+        (
+            "objective.points.A={floor: 98.5}",
+            "--set objective.points.A: objective.points.A.floor: Input should be less than or "
+            "equal to 1, got 98.5",
+        ),
+        (
+            "objective.points.A=1.5",
+            "--set objective.points.A: Input should be less than 1, got 1.5",
+        ),
+        ("search.threshold=curv", "--set search.threshold: Input should be 'curve', got 'curv'"),
+        (
+            "search.pipeline.finetune.lr={low: 3, high: 2}",
+            "--set search.pipeline.finetune.lr: low must be less than high, got low 3.0 and "
+            "high 2.0",
+        ),
+        (
+            "search.pipeline.finetune.lr=3",
+            "--set search.pipeline.finetune.lr: must be a mapping with low, high, log, got 3",
+        ),
+        (
+            "search.pipeline.finetune.lrr={low: 0.1, high: 0.2}",
+            "space.yaml:8: search.pipeline.finetune.lrr = 0.1: unknown key 'lrr': did you mean "
+            "'lr'? Valid: lr, batch_size, epochs, max_points, momentum, optimizer, schedule, "
+            "weight_decay (in pipeline.finetune)",
+        ),
+    ],
+)
+def test_one_error_for_one_mistake(write, override, message):
+    path = write(MINIMAL)
+    with pytest.raises(ConfigError) as caught:
+        spaces.load(path, overrides=dict([spaces.parse_override(override)]))
+    assert str(caught.value).replace(path, "space.yaml") == message
 
 
 def test_a_searched_path_may_be_overridden_as_a_whole_or_in_part():

@@ -222,13 +222,17 @@ def compress(
         round_to=round_to,
         gather=gather,
         input_shape=_shape(input_shape),
-        arguments=dict(map(spaces.parse_override, arguments)),
+        arguments=dict(map(_argument, arguments)),
     )
     if as_json:
         print_json(metrics | {"folder": str(output)})
         return
     _print_compressed(metrics)
     say(f"measure it again: hoyer-search evaluate {output}")
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    return spaces.parse_override(text, option="--argument", form="NAME=VALUE, e.g. width=32")
 
 
 def _shape(text: str | None) -> list[int] | None:
