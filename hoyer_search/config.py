@@ -16,6 +16,7 @@ from pydantic import (
 
 from hoyer_search.results import Sparsity, Value
 
+ROUNDING = 1e-12
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Arguments = dict[str, Any]
@@ -260,9 +261,12 @@ class Objective(Section):
         return points
 
     def floors(self, dense_accuracy: float) -> dict[str, float]:
-        """Returns the validation accuracy each operating point must keep."""
+        """Returns the validation accuracy each operating point must keep, to within 1e-12.
+
+        Accuracies are fractions whose difference is rounded: 0.9874 - 0.005 is above 0.9824.
+        """
         return {
-            name: point.floor if isinstance(point, Floor) else dense_accuracy - point
+            name: point.floor if isinstance(point, Floor) else dense_accuracy - point - ROUNDING
             for name, point in self.points.items()
         }
 

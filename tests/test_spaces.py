@@ -249,4 +249,14 @@ def test_floors_are_drops_or_absolute():
     config = spaces.load(
         "quickstart", overrides={"objective.points": {"A": 0.0, "Z": {"floor": 0.9}}}
     )
-    assert config.objective.floors(0.98) == {"A": 0.98, "Z": 0.9}
+    assert config.objective.floors(0.98) == pytest.approx({"A": 0.98, "Z": 0.9}, abs=1e-11)
+
+
+@pytest.mark.parametrize(("examples", "drop"), [(5000, 0.005), (10_000, 0.027), (3000, 0.01)])
+def test_what_loses_as_much_as_allowed_keeps_its_floor(examples, drop):
+    config = spaces.load("quickstart", overrides={"objective.points": {"B": drop}})
+    lost = round(drop * examples)
+    for right in range(examples // 2, examples + 1):
+        floor = config.objective.floors(right / examples)["B"]
+        assert (right - lost) / examples >= floor
+        assert (right - lost - 1) / examples < floor
