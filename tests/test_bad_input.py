@@ -74,6 +74,19 @@ def test_bad_settings(run, setting, message):
     assert message in run(setting)
 
 
+def test_a_label_without_an_output(run, monkeypatch):
+    data = toys.blobs()
+    data.test[1][7] = 9
+    monkeypatch.setattr("toys.blobs", lambda: data)
+    assert "has 4 outputs, but test of 'toys:blobs' has the label 9" in run()
+
+
+def test_a_last_batch_of_one_that_cannot_be_normalized(run):
+    error = run("model.factory=toys:normalized", "data.validation=199")
+    assert "pipeline.pretrain.batch_size is 50: of 401 training examples the last batch" in error
+    assert "Expected more than 1 value per channel" in error
+
+
 def test_a_pickle_in_place_of_weights_is_never_run(run, tmp_path):
     class Bomb:
         def __reduce__(self):
@@ -128,9 +141,12 @@ def unused_port():
         return probe.getsockname()[1]
 
 
-def test_an_unreachable_tracking_server(run):
+def test_an_unreachable_tracking_server(run, tmp_path, monkeypatch, capsys):
     uri = f"http://127.0.0.1:{unused_port()}"
     assert uri in run(extra=["--tracking-uri", uri])
+    code, out, error = call(monkeypatch, capsys, "ui", "--storage", tmp_path, "--tracking-uri", uri)
+    assert (code, out) == (2, "")
+    assert f"the tracking server {uri} does not answer" in error
 
 
 @pytest.mark.parametrize("address", ["nowhere", "ray://x", "127.0.0.1:{port}"])
@@ -149,6 +165,8 @@ def test_unknown_spaces_sweeps_and_points(monkeypatch, capsys, tmp_path):
     assert (code, "no sweep in" in error) == (2, True)
     code, _, error = call(monkeypatch, capsys, "pull", "nothing", "-o", tmp_path / "x")
     assert (code, "--point" in error) == (2, True)
+    code, out, error = call(monkeypatch, capsys, "list", "--storage", tmp_path)
+    assert (code, out, "no sweep in" in error) == (0, "", True)
     code, _, error = call(monkeypatch, capsys, "evaluate", tmp_path)
     assert (code, "is missing" in error) == (2, True)
     code, _, error = call(monkeypatch, capsys, "frobnicate")

@@ -43,6 +43,11 @@ def cnn() -> nn.Module:
     )
 
 
+def normalized() -> nn.Module:
+    """Returns a network that cannot be trained with a batch of one."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))
+
+
 def diverging() -> nn.Module:
     """Returns a network whose outputs soon become infinite."""
 

@@ -43,6 +43,9 @@ def list_sweeps(storage: Path, address: str | None, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    if not rows:
+        say(f"no sweep in {storage.absolute()}: give its folder with --storage", console=err)
+        return
     table = Table(box=None, pad_edge=False)
     for column in ("sweep", "state", "trials", *(["job"] if address else [])):
         table.add_column(column)

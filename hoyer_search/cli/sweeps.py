@@ -162,11 +162,18 @@ def sync(sweep_name: str, storage: Path, tracking_uri: str | None, as_json: bool
 @click.command()
 @storage_option
 @tracking_option
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=5000,
+    show_default=True,
+    help="Port to serve them on.",
+)
 def ui(storage: Path, tracking_uri: str | None, port: int) -> None:
     """Serve MLflow's pages of a storage folder's sweeps, on this machine only.
 
-    It prints the link to the front of the newest one.
+    It prints the link to the front of the newest one. A server has pages of its own: of one, it
+    prints the link only.
 
     \b
     hoyer-search ui
@@ -175,13 +182,19 @@ def ui(storage: Path, tracking_uri: str | None, port: int) -> None:
     from hoyer_search import tracking
 
     uri = tracking_uri or tracking.default_uri(storage)
+    server = uri.startswith(("http://", "https://"))
+    pages = uri if server else f"http://127.0.0.1:{port}/"
 
     def say_where() -> None:
         sweeps = (SweepFolder.open(storage, name) for name in reversed(sweep_names(storage)))
         shown = filter(None, (tracking.sweep_link(sweep, uri, port=port) for sweep in sweeps))
-        say(f"MLflow:  {next(shown, f'http://127.0.0.1:{port}/')}")
+        say(f"MLflow:  {next(shown, pages)}")
 
-    tracking.serve_ui(uri, port=port, on_ready=say_where)
+    if server:
+        tracking.check(uri)
+        say_where()
+    else:
+        tracking.serve_ui(uri, port=port, on_ready=say_where)
 
 
 def _follow(

@@ -90,7 +90,8 @@ def to_source(examples: Any, *, name: str) -> Source:
     """Returns examples of a data function in the form that training reads.
 
     Raises:
-        DataError: They are empty, of unequal length, not finite, or of no supported type.
+        DataError: They are empty, of unequal length, not finite, or of no supported type; or a
+            label is no whole number from 0.
     """
     if isinstance(examples, TensorDataset):
         examples = examples.tensors
@@ -132,7 +133,7 @@ def first_input(source: Source) -> torch.Tensor:
     """Returns the first example's input.
 
     Raises:
-        DataError: A Dataset does not give pairs of a tensor and a label.
+        DataError: A Dataset does not give pairs of a floating-point tensor and a label.
     """
     if isinstance(source, Examples):
         return torch.tensor(source.inputs[0])
@@ -142,11 +143,22 @@ def first_input(source: Source) -> torch.Tensor:
             "a Dataset must give (input tensor, label) pairs, e.g. with torchvision's ToTensor; "
             f"its first example is {type(example).__name__}"
         )
+    if not example[0].is_floating_point():
+        raise DataError(
+            "a Dataset must give inputs of floating-point numbers, as pixels or features are; got "
+            f"{example[0].dtype}. Convert them; tokens for an embedding are not supported"
+        )
     return example[0]
 
 
 def _in_memory(inputs: Any, labels: Any, name: str) -> Examples:
-    x, y = np.asarray(inputs, dtype=np.float32), np.asarray(labels, dtype=np.int64)
+    try:
+        x, given = np.asarray(inputs, dtype=np.float32), np.asarray(labels)
+        y = given.astype(np.int64)
+    except (TypeError, ValueError, RuntimeError) as error:  # text, ragged lists, other devices
+        raise DataError(
+            f"{name}: inputs and labels must be arrays of numbers, or tensors on the CPU: {error}"
+        ) from error
     if len(x) == 0:
         raise DataError(f"{name}: holds no examples")
     if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
@@ -155,4 +167,9 @@ def _in_memory(inputs: Any, labels: Any, name: str) -> Examples:
         )
     if not np.isfinite(x).all():
         raise DataError(f"{name}: inputs hold NaN or infinite values; clean them first")
+    wrong = (y != given) | (y < 0)
+    if wrong.any():
+        raise DataError(
+            f"{name}: a label must be the number of its class, from 0; got {given[wrong][0]}"
+        )
     return Examples(np.ascontiguousarray(x), np.ascontiguousarray(y))

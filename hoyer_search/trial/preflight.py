@@ -7,7 +7,7 @@ from hoyer_search import models
 from hoyer_search.compression.layers import by_pattern, matching, prunable_layers
 from hoyer_search.compression.weights import apply_weights
 from hoyer_search.config import SweepConfig
-from hoyer_search.datasets import Splits, load
+from hoyer_search.datasets import Examples, Splits, load
 from hoyer_search.datasets.splits import count, first_input
 from hoyer_search.errors import ConfigError, InputError, PluginError, unknown_name
 from hoyer_search.spaces import LAYER_WEIGHTS
@@ -18,7 +18,7 @@ def load_checked(config: SweepConfig) -> Splits:
 
     Raises:
         InputError: The model or the data cannot be built or do not fit each other, layer names
-            are unknown, given weights do not fit, or GPUs are asked for where none is.
+            are unknown, or given weights do not fit.
     """
     model = check_model(config)
     if config.model.weights is not None:
@@ -39,17 +39,47 @@ def load_checked(config: SweepConfig) -> Splits:
             f"model {config.model.factory!r} must return one score a class, shape (n, classes); "
             f"it returned {shape}"
         )
+    for name, split in (
+        ("train", data.train),
+        ("validation", data.validation),
+        ("test", data.test),
+    ):
+        if isinstance(split, Examples) and split.labels.max() >= output.shape[1]:
+            raise PluginError(
+                f"model {config.model.factory!r} has {output.shape[1]} outputs, but {name} of "
+                f"{config.data.source!r} has the label {split.labels.max()}: labels start from 0, "
+                "and the model needs an output for each"
+            )
     if len(data.classes) > output.shape[1]:
         raise PluginError(
             f"model {config.model.factory!r} has {output.shape[1]} outputs, but "
             f"{config.data.source!r} has {len(data.classes)} classes"
         )
+    _check_last_batch(model, config, count(data.train), example)
     if config.pipeline.regularize.batch_size > count(data.train):
         raise InputError(
             f"pipeline.regularize.batch_size is {config.pipeline.regularize.batch_size}, but there "
             f"are only {count(data.train)} training examples"
         )
     return data
+
+
+def _check_last_batch(
+    model: nn.Module, config: SweepConfig, examples: int, example: torch.Tensor
+) -> None:
+    """Checks that a network can be trained with a last batch of one, where a stage has such."""
+    for stage in ("pretrain", "regularize", "finetune"):
+        size = getattr(config.pipeline, stage).batch_size
+        if (examples - 1) % size:
+            continue
+        try:
+            model.train()(example)
+        except Exception as error:
+            raise InputError(
+                f"pipeline.{stage}.batch_size is {size}: of {examples} training examples the last "
+                f"batch has one only, of which the network cannot be trained ({error}). Choose "
+                "another size, or another data.validation"
+            ) from error
 
 
 def check_model(config: SweepConfig) -> nn.Module:

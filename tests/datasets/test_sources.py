@@ -85,6 +85,9 @@ def test_a_given_validation_split_is_used(toy_config, monkeypatch):
         (((X, Y[:3]), (X, Y)), "train: inputs .* and labels"),
         (((X, Y), (X * torch.nan, Y)), "test: inputs hold NaN"),
         (("text", "text"), "train: give a pair"),
+        (((X, Y - 1), (X, Y)), "train: a label must be the number of its class, from 0; got -1"),
+        (((X, Y), (X, Y + 0.5)), r"test: a label must be .* got \d\.5"),
+        (((X, ["cat"] * 50), (X, Y)), "train: inputs and labels must be arrays of numbers"),
         (((X[:10], Y[:10]), (X, Y)), r"data.validation sets 200 examples aside, but only 10"),
     ],
 )
@@ -121,6 +124,13 @@ def test_a_dataset_without_tensors_is_refused(toy_config, monkeypatch):
 
     with pytest.raises(DataError, match=r"must give \(input tensor, label\)"):
         load_with(toy_config, monkeypatch, lambda: (Images(), Images()), data__validation=5)
+
+
+def test_a_dataset_of_tokens_is_refused(toy_config, monkeypatch):
+    tokens = TensorDataset(torch.randint(50, (300, 12)), torch.randint(4, (300,)))
+    data = torch.utils.data.Subset(tokens, range(300))  # else it would be kept in memory
+    with pytest.raises(DataError, match=r"floating-point numbers.*got torch.int64"):
+        load_with(toy_config, monkeypatch, lambda: (data, data), data__validation=5)
 
 
 def test_splitting_keeps_the_order_of_what_stays():
