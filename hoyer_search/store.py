@@ -364,7 +364,7 @@ def check_new(storage: Path, name: str) -> None:
     if (storage / name).exists():
         raise StorageError(
             f"sweep {name!r} exists already in {storage.absolute()}: choose another name, "
-            f"or go on with it by `hoyer-search resume {name}`"
+            f"or go on with it by `hoyer-search resume {name} --storage {storage}`"
         )
 
 

@@ -41,7 +41,7 @@ def submit(
     """Start a sweep on a Ray cluster and leave it there: SPACE is a built-in one or a YAML file.
 
     \b
-    hoyer-search submit resnet50-imagenet --address http://head:8265 --storage /shared/runs
+    hoyer-search submit lenet5-mnist-element --address http://head:8265 --storage /shared/runs
     hoyer-search submit my-space.yaml --address http://head:8265 --storage /shared/runs \\
         --working-dir . --runtime-env environment.yaml --set budget.trials=40
     """

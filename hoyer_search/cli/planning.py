@@ -68,9 +68,27 @@ def plan(space: str, settings: tuple[str, ...], as_json: bool) -> None:
     "--sampler", default="auto", show_default=True, help="Sampler, SAMPLER-joint, or METHOD+RULE."
 )
 @click.option("--against", multiple=True, help="Method to test it against; repeatable.")
-@click.option("--trials", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--seeds", type=click.IntRange(1), default=40, show_default=True)
+@click.option(
+    "--trials",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Budget of each sweep.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Trials at once.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=40,
+    show_default=True,
+    help="Sweeps of each method.",
+)
 @click.option(
     "--early-stopping",
     type=click.Choice(typing.get_args(StoppingName)),

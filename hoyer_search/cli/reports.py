@@ -6,7 +6,7 @@ from typing import Literal
 import click
 
 from hoyer_search.cli.options import json_option, storage_option
-from hoyer_search.cli.summary import comparison_tables
+from hoyer_search.cli.summary import command_line, comparison_tables
 from hoyer_search.cli.terminal import out, print_json, say
 from hoyer_search.errors import InputError
 from hoyer_search.store import SweepFolder
@@ -52,7 +52,7 @@ def report(
     if not folder.points():
         raise InputError(
             f"sweep {sweep_name} has no finished trial yet: run it on with "
-            f"`hoyer-search resume {sweep_name}`"
+            f"`{command_line('resume', sweep_name, storage)}`"
         )
     path = output or folder.path / "report.html"
     written = tracking.write_report(folder, path, png=png, data=data)

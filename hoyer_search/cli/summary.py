@@ -102,7 +102,8 @@ def _front_table(
 
 def command_line(verb: str, arguments: str, storage: Path) -> str:
     """Returns a command to copy, with its storage unless that is the default."""
-    where = "" if storage == Path(DEFAULT_STORAGE) else f" --storage {storage}"
+    default = storage.absolute() == Path(DEFAULT_STORAGE).absolute()
+    where = "" if default else f" --storage {storage}"
     return f"hoyer-search {verb} {arguments}".strip() + where
 
 

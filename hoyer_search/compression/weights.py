@@ -34,11 +34,15 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         try:
             return parse_tensors(path.read_bytes(), path)
         except OSError as error:
-            raise ArtifactError(f"{path} cannot be read: {error}. Check model.weights") from error
+            raise ArtifactError(
+                f"{path} cannot be read: {error}. Correct model.weights, or --weights"
+            ) from error
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error}. Check model.weights") from error
+        raise ArtifactError(
+            f"{path} cannot be read: {error}. Correct model.weights, or --weights"
+        ) from error
     except Exception as error:  # torch.load raises whatever a malformed file makes it raise
         reason = str(error).partition("\n")[0][:200]
         raise ArtifactError(

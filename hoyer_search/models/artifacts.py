@@ -74,8 +74,8 @@ def _trusted(artifact: Artifact, factory: Factory | None) -> Callable[..., Any]:
     if factory is None:
         raise ArtifactError(
             f"{artifact.folder} was made by the model factory {named!r}, which is not built in. A "
-            "file may not say what code to run: give the factory yourself, "
-            f"load_artifact(..., factory={named!r}), if you trust it"
+            "file may not say what code to run: if you trust it, give it yourself, "
+            f"--factory {named} or load_artifact(..., factory={named!r})"
         )
     if factory != named:
         raise ArtifactError(

@@ -54,7 +54,9 @@ def trained_id(factory: str, weights: str) -> str:
     try:
         return files.sha256_file(Path(weights))
     except OSError as error:
-        raise ArtifactError(f"{weights} cannot be read: {error}. Check model.weights") from error
+        raise ArtifactError(
+            f"{weights} cannot be read: {error}. Correct model.weights, or --weights"
+        ) from error
 
 
 def _pretrained(factory: str, weights: str) -> Any:
@@ -65,7 +67,8 @@ def _pretrained(factory: str, weights: str) -> Any:
     if name == factory and factory not in VISION_MODELS:
         raise ArtifactError(
             f"weights {weights} must be a file: {factory} is none of torchvision's networks, which "
-            f"have pretrained weights ({', '.join(VISION_MODELS)}). Check model.weights"
+            f"have pretrained weights ({', '.join(VISION_MODELS)}). Correct model.weights, or "
+            "--weights"
         )
     import torchvision
 
@@ -76,6 +79,6 @@ def _pretrained(factory: str, weights: str) -> Any:
     if weights not in known:
         raise ArtifactError(
             f"weights {weights} must be a file or pretrained weights of {factory}: "
-            f"{', '.join(known)}. Check model.weights"
+            f"{', '.join(known)}. Correct model.weights, or --weights"
         )
     return known[weights]
