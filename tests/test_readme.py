@@ -170,6 +170,38 @@ def test_a_network_that_is_trained_already(tmp_path, monkeypatch, capsys):
     run([sys.executable, "-c", code], tmp_path)
 
 
+@pytest.mark.slow
+def test_a_training_loop_of_your_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_project.py").write_text(block("python", "def make_model"))
+    run([sys.executable, "-c", block("python", "add_gradients_(")], tmp_path)
+    compress = commands(block("sh", "hoyer-search compress"))[0]
+    left = re.search(r"parameters +962 -> (\d+) ", run_here(compress, monkeypatch, capsys))
+    assert left is not None
+    assert 0 < int(left[1]) < 962
+
+
+def test_links_lead_somewhere():
+    """Relative links of every page, with their anchors."""
+    for page in ROOT.glob("**/*.md"):
+        if ".venv" in page.parts:
+            continue
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            if "://" in link:
+                continue
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), f"{page}: {link}"
+            if anchor:
+                assert anchor in anchors(target), f"{page}: {link}"
+
+
+def anchors(page):
+    titles = re.findall(r"^#+\s+(.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_every_network_by_name_is_listed():
     from hoyer_search.models import MODELS
 
