@@ -9,7 +9,6 @@ weights. What Tables 4 to 6 call FLOPs are multiply-accumulates of weights.
 
 import csv
 import importlib.resources
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -50,7 +49,8 @@ class PublishedResult:
 
 def all_published() -> list[PublishedResult]:
     """Returns every row, in the order of the tables; rows of dense networks are left out."""
-    return list(_rows())
+    file = importlib.resources.files(__package__) / "published.csv"
+    return [_result(row) for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())]
 
 
 def published_for(config: SweepConfig) -> list[PublishedResult]:
@@ -61,29 +61,27 @@ def published_for(config: SweepConfig) -> list[PublishedResult]:
     measure, kind = config.objective.sparsity, config.objective.accuracy
     return [
         row
-        for row in _rows()
+        for row in all_published()
         if (row.model, row.measure) == (config.model.factory, measure)
         and row.data in ("imagenet", config.data.source)
         and getattr(row, kind) is not None
     ]
 
 
-def _rows() -> Iterator[PublishedResult]:
-    file = importlib.resources.files(__package__) / "published.csv"
-    for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines()):
-        yield PublishedResult(
-            table=int(row["table"]),
-            model=row["model"],
-            data=row["data"],
-            measure=cast(Sparsity, row["measure"]),
-            method=row["method"],
-            source=row["source"],
-            size=int(row["size"]) if row["size"] else None,
-            compression=_number(row["reduction"]) or float(row["dense"]) / float(row["size"]),
-            top1=_number(row["top1"]),
-            top5=_number(row["top5"]),
-            structure=row["structure"] or None,
-        )
+def _result(row: dict[str, str]) -> PublishedResult:
+    return PublishedResult(
+        table=int(row["table"]),
+        model=row["model"],
+        data=row["data"],
+        measure=cast(Sparsity, row["measure"]),
+        method=row["method"],
+        source=row["source"],
+        size=int(row["size"]) if row["size"] else None,
+        compression=_number(row["reduction"]) or float(row["dense"]) / float(row["size"]),
+        top1=_number(row["top1"]),
+        top5=_number(row["top5"]),
+        structure=row["structure"] or None,
+    )
 
 
 def _number(text: str) -> float | None:
