@@ -82,15 +82,17 @@ class Sweep(ABC):
     def point(self, name: str) -> "SweepPoint":
         """Returns the network of an operating point (``"A"``), ``"knee"``, ``"best"`` or ``UID-K``.
 
-        ``best`` is the sparsest network at the strictest operating point.
+        ``best`` is the sparsest network at the strictest operating point. An operating point that
+        is called ``best`` or ``knee`` itself has the name.
 
         Raises:
             InputError: There is no such point, or no trial keeps its floor yet.
         """
         front = self._some_front()
-        named = dict(front.operating_points) | {"knee": front.knee}
+        named: dict[str, Point | None] = {p.name: p for p in front.points}
+        named["knee"] = front.knee
         named["best"] = front.best(min_accuracy=max(front.floors.values()))
-        named |= {p.name: p for p in front.points if p.name not in named}
+        named |= front.operating_points
         if name not in named:
             raise InputError(unknown_name(f"point of sweep {self.name}", name, named))
         point = named[name]
