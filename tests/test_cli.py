@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import toys
 from test_front import DENSE, make_point
 from test_sweep import call
 
@@ -47,6 +48,20 @@ def test_plan_counts_and_times(monkeypatch, capsys, toy_file):
     assert planned["sweep_hours"] > planned["trial_hours"] > 0
     _, out, _ = call(monkeypatch, capsys, "plan", toy_file)
     assert "prunable layers" in out
+
+
+def test_what_a_users_code_prints_stays_out_of_the_json(monkeypatch, capsys, toy_file):
+    data = toys.blobs()
+
+    def chatty():
+        print("reading ...")
+        return data
+
+    monkeypatch.setattr(toys, "blobs", chatty)
+    code, out, error = call(monkeypatch, capsys, "plan", toy_file, "--json")
+    assert code == 0
+    assert json.loads(out)["trials"] == 3
+    assert error == "reading ...\n"
 
 
 def test_plan_counts_the_shorter_trials_of_a_path(toy_config):

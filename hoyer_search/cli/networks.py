@@ -8,7 +8,7 @@ from rich.table import Table
 
 from hoyer_search import spaces
 from hoyer_search.cli.options import json_option, storage_option
-from hoyer_search.cli.terminal import out, print_json, print_pairs, say
+from hoyer_search.cli.terminal import kept_for_json, out, print_json, print_pairs, say
 
 if TYPE_CHECKING:
     from hoyer_search.compression.thresholds import Granularity, Rule
@@ -113,7 +113,8 @@ def evaluate(folder: Path, factory: str | None, source: str | None, as_json: boo
     """
     from hoyer_search.evaluation import evaluate_artifact
 
-    measured = evaluate_artifact(folder, factory=factory, source=source)
+    with kept_for_json(as_json):
+        measured = evaluate_artifact(folder, factory=factory, source=source)
     if as_json:
         print_json(measured)
         return
@@ -144,7 +145,8 @@ def export(folder: Path, kind: "Format", output: Path, factory: str | None, as_j
     """
     from hoyer_search.exporting import export_artifact
 
-    exported = export_artifact(folder, output, kind=kind, factory=factory)
+    with kept_for_json(as_json):
+        exported = export_artifact(folder, output, kind=kind, factory=factory)
     if as_json:
         print_json(exported)
         return
@@ -212,18 +214,19 @@ def compress(
     """
     from hoyer_search.compressing import compress as compress_network
 
-    metrics = compress_network(
-        model,
-        output,
-        weights=weights,
-        threshold=threshold,
-        rule=rule,
-        granularity=granularity,
-        round_to=round_to,
-        gather=gather,
-        input_shape=_shape(input_shape),
-        arguments=dict(map(_argument, arguments)),
-    )
+    with kept_for_json(as_json):
+        metrics = compress_network(
+            model,
+            output,
+            weights=weights,
+            threshold=threshold,
+            rule=rule,
+            granularity=granularity,
+            round_to=round_to,
+            gather=gather,
+            input_shape=_shape(input_shape),
+            arguments=dict(map(_argument, arguments)),
+        )
     if as_json:
         print_json(metrics | {"folder": str(output)})
         return

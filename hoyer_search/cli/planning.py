@@ -8,7 +8,7 @@ from rich.table import Table
 
 from hoyer_search import spaces
 from hoyer_search.cli.options import json_option, set_option
-from hoyer_search.cli.terminal import out, print_json, print_pairs
+from hoyer_search.cli.terminal import kept_for_json, out, print_json, print_pairs
 from hoyer_search.config import StoppingName, SweepConfig
 
 
@@ -48,7 +48,8 @@ def plan(space: str, settings: tuple[str, ...], as_json: bool) -> None:
     from hoyer_search.planning import plan_sweep
 
     config = spaces.load(space, overrides=dict(map(spaces.parse_override, settings)))
-    estimate = plan_sweep(config)
+    with kept_for_json(as_json):
+        estimate = plan_sweep(config)
     if as_json:
         print_json(estimate)
         return

@@ -1,7 +1,9 @@
 """What commands print, and how values look."""
 
+import contextlib
 import json
 import sys
+from contextlib import AbstractContextManager
 from typing import Any
 
 import click
@@ -23,6 +25,11 @@ def say(text: str, *, console: Console = out) -> None:
 def print_json(document: Any) -> None:
     """Prints one JSON document."""
     click.echo(json.dumps(document, indent=1))
+
+
+def kept_for_json(as_json: bool) -> AbstractContextManager[object]:
+    """Keeps standard output for the JSON document: what a user's code prints goes to the other."""
+    return contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
 
 
 def print_pairs(values: dict[str, Any]) -> None:
