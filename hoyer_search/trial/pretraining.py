@@ -27,7 +27,7 @@ def pretrain(folder: SweepFolder, config: SweepConfig, data: Splits) -> Iterator
         data: The sweep's data.
 
     Yields:
-        A step each epoch; nothing when it was done before.
+        A step each epoch; nothing when weights are given or it was done before.
 
     Raises:
         TrialDiverged: The loss became NaN or infinite.
@@ -39,17 +39,17 @@ def pretrain(folder: SweepFolder, config: SweepConfig, data: Splits) -> Iterator
     attempt = stages.Attempt(target.parent)
     journal = Journal(target.parent / "metrics.jsonl")
     model = bench.model()
-    settings = config.pipeline.pretrain
+    checkpoints = bench.checkpoints(target.with_name(f"{target.name}.partial"))
     if config.model.weights is not None:
         apply_weights(model, models.load_trained(config.model.factory, config.model.weights))
-        settings = settings.model_copy(update={"epochs": 0})
-    checkpoints = bench.checkpoints(target.with_name(f"{target.name}.partial"))
-    for epoch in bench.train(model, settings, stage="pretrain", checkpoints=checkpoints):
-        progress = to_progress("pretrain", epoch, settings)
-        bench.noted = False
-        journal.add(progress)
-        bench.noted = True
-        yield progress
+    else:
+        settings = config.pipeline.pretrain
+        for epoch in bench.train(model, settings, stage="pretrain", checkpoints=checkpoints):
+            progress = to_progress("pretrain", epoch, settings)
+            bench.noted = False
+            journal.add(progress)
+            bench.noted = True
+            yield progress
     dense = measure_dense(model, bench)
     stages.save_stage(
         target,
