@@ -1,6 +1,7 @@
 """What Ray Tune says of its trials, as the sweep's events."""
 
 import errno
+import importlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -115,3 +116,11 @@ class Events(tune.Callback):
             self._specs[uid] = spec
             self._on_event(Event(spec=spec))
         return self._specs[uid]
+
+
+def import_integrations() -> None:
+    """Imports what Tune does to count its callbacks before the first trial: MLflow takes seconds.
+
+    Meant for a thread beside Ray's start, in which the main one waits.
+    """
+    importlib.import_module("ray.air.integrations.mlflow")

@@ -1,4 +1,4 @@
-"""Trains the dense network once, on the cluster, before any trial starts."""
+"""Trains the dense network once, before any trial starts: on the cluster, where it trains."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -13,6 +13,15 @@ Pretrain = Callable[[SweepFolder, SweepConfig, Any], Iterable[Progress]]
 
 MAX_LOST_WORKERS = 2
 """How often pretraining goes on after its worker or node was lost."""
+
+
+def pretrains_here(config: SweepConfig, *, address: str | None) -> bool:
+    """Returns whether the driver makes the dense network's record itself, before Ray starts.
+
+    It does where nothing is trained, since weights are given, and where its own cores are those of
+    the trials. It has torch and the data already; a worker would load them first.
+    """
+    return config.model.weights is not None and address is None and config.resources.gpus == 0
 
 
 def pretrain_remotely(

@@ -1,6 +1,8 @@
 """Runs a sweep on a Ray cluster until its budget is spent."""
 
 import logging
+import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,12 @@ from hoyer_search import files
 from hoyer_search.config import SweepConfig
 from hoyer_search.results import Event, Finished
 from hoyer_search.search.cluster import Slots, check_cluster, cluster
-from hoyer_search.search.events import Events, OnEvent
+from hoyer_search.search.events import Events, OnEvent, import_integrations
 from hoyer_search.search.failures import add_failure
 from hoyer_search.search.interruption import Interruption
 from hoyer_search.search.memory import hungriest, killed_for_memory
 from hoyer_search.search.monitoring import Monitor
-from hoyer_search.search.pretraining import Pretrain, pretrain_remotely
+from hoyer_search.search.pretraining import Pretrain, pretrain_remotely, pretrains_here
 from hoyer_search.search.retraining import Retrainings
 from hoyer_search.search.scheduler import NewestFirst, StoppingScheduler
 from hoyer_search.search.searcher import StudySearcher, Work
@@ -78,6 +80,10 @@ def run_search(
     stopping = Stopping.of(folder, config, in_order)
     if _goes_on(study, stopping) or Retrainings(folder, config).num_left:
         folder.save_finished(None)
+        pretrain = pretrain or _pretrain()
+        if here := pretrains_here(config, address=address):
+            deque(pretrain(folder, config, data), maxlen=0)
+        threading.Thread(target=import_integrations, daemon=True).start()
         with cluster(address) as temporary, Monitor(folder, config, outbox=outbox) as monitor:
 
             def observe(event: Event) -> None:
@@ -86,7 +92,7 @@ def run_search(
 
             slots = Slots(config.resources, elastic=address is not None)
             search = SearchRun(folder, config, study, observe, stopping, temporary, slots)
-            search.run(data, run_trial or _run_trial(), pretrain or _pretrain())
+            search.run(data, run_trial or _run_trial(), None if here else pretrain)
     elif folder.finished() is None:  # a budget that was spent before anything could run
         stopping.meter.save()
     reason = stopping.reason() if study.num_left else None
@@ -140,8 +146,14 @@ class SearchRun:
         self._watchdog = Watchdog(config.resources.hang_minutes)
         self._event_error: Exception | None = None
 
-    def run(self, data: Any, run_trial: RunTrial, pretrain: Pretrain) -> None:
-        """Pretrains, runs trials until the budget is spent, and then the winners' retrainings."""
+    def run(self, data: Any, run_trial: RunTrial, pretrain: Pretrain | None) -> None:
+        """Pretrains, runs trials until the budget is spent, and then the winners' retrainings.
+
+        Args:
+            data: What the trials train on.
+            run_trial: Runs one trial.
+            pretrain: Trains the dense network, None when it is there.
+        """
         try:
             with self._interruption.listening():
                 self._run(ray.put(data), run_trial, pretrain)
@@ -149,18 +161,24 @@ class SearchRun:
             self._stopping.meter.tick(running=0)
             self._stopping.meter.save()
 
-    def _run(self, data: ray.ObjectRef[Any], run_trial: RunTrial, pretrain: Pretrain) -> None:
-        for progress in pretrain_remotely(pretrain, self._folder, self._config, data):
-            self._stopping.meter.tick(running=0)
-            self._watchdog.learn(progress)
-            self._emit(Event(progress=progress))
-            self._interruption.check()
+    def _run(
+        self, data: ray.ObjectRef[Any], run_trial: RunTrial, pretrain: Pretrain | None
+    ) -> None:
+        if pretrain is not None:
+            self._pretrain(pretrain, data)
         self._watchdog.learn_all(self._folder)
         trainable = tune.with_parameters(
             TrialTrainable, folder=self._folder, data=[data], run_trial=run_trial
         )
         self._run_all(self._study, trainable)
         self._run_all(Retrainings(self._folder, self._config), trainable)
+
+    def _pretrain(self, pretrain: Pretrain, data: ray.ObjectRef[Any]) -> None:
+        for progress in pretrain_remotely(pretrain, self._folder, self._config, data):
+            self._stopping.meter.tick(running=0)
+            self._watchdog.learn(progress)
+            self._emit(Event(progress=progress))
+            self._interruption.check()
 
     def _run_all(self, work: Work, trainable: type[tune.Trainable]) -> None:
         while self._left(work):

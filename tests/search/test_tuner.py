@@ -16,7 +16,7 @@ from hoyer_search.config import Budget, SweepConfig
 from hoyer_search.errors import ConfigError, ConnectionFailed, TrialDiverged
 from hoyer_search.results import Event
 from hoyer_search.search.cluster import Slots, cluster
-from hoyer_search.search.pretraining import pretrain_remotely
+from hoyer_search.search.pretraining import pretrain_remotely, pretrains_here
 from hoyer_search.search.stopping import Stopping
 from hoyer_search.search.study import Study
 from hoyer_search.search.tuner import SearchRun, run_search
@@ -99,6 +99,26 @@ def test_trials_that_raise_diverge_or_lose_their_worker(toy_config, make_sweep):
 
     # All is done: nothing starts again, not even Ray.
     assert search(folder) == []
+
+
+def test_given_weights_are_measured_here_before_ray_starts(toy_config, make_sweep):
+    config = toy_config(model__weights="mine.safetensors")
+    with pytest.raises(TrialDiverged, match="dense network"):
+        search(make_sweep(config), pretrain=toy.pretrain_diverging)
+    assert not ray.is_initialized()
+    assert temporary_folders(os.getpid()) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "address"),
+    [
+        ({}, None),
+        ({"model__weights": "mine.safetensors"}, "head:6379"),
+        ({"model__weights": "mine.safetensors", "resources__gpus": 1.0}, None),
+    ],
+)
+def test_training_clusters_and_gpus_want_a_worker(changed, address, toy_config):
+    assert not pretrains_here(toy_config(**changed), address=address)
 
 
 @pytest.mark.slow
