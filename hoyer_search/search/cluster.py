@@ -113,6 +113,8 @@ def cluster(address: str | None) -> Iterator[Path]:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
+            # Ray would wait for a worker a core, none of which Tune's actors can use.
+            "RAY_prestart_worker_first_driver": "0",
         }
     try:
         with environment(variables):
