@@ -9,11 +9,13 @@ from hoyer_search.redaction import redact
 from hoyer_search.store import SweepFolder
 from hoyer_search.tracking.address import default_uri
 from hoyer_search.tracking.client import Client
+from hoyer_search.tracking.edge import settings
 from hoyer_search.tracking.sync import SyncReport, new_client, sync
 from hoyer_search.tracking.waiting import num_waiting
 
-START_SECONDS = 5.0
-"""Longest wait before the first sync, in which Ray starts in the same process."""
+START_INTERVALS = 6
+"""Wait before the first sync, in times of that between two: Ray and the first trials start in it,
+and MLflow's import and database would take the cores from them."""
 SHARE = 0.04
 """Most of one core's time that tracking takes while a sweep runs."""
 LONGEST_REST = 20.0
@@ -69,6 +71,7 @@ class Tracker:
 
     def start(self) -> None:
         """Starts the thread."""
+        settings()  # before anybody imports MLflow: Ray Tune does
         self._began = time.monotonic()
         self._thread.start()
 
@@ -114,7 +117,8 @@ class Tracker:
         return share if slow else max(share, PATIENCE_SECONDS)
 
     def _loop(self) -> None:
-        wait = min(self._seconds, START_SECONDS)
+        wait = self._seconds
+        self._wake.wait((START_INTERVALS - 1) * wait)
         while not self._closing.is_set():
             self._wake.wait(wait)
             self._wake.clear()

@@ -1,4 +1,5 @@
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ def test_a_tracker_follows_a_sweep_to_its_end(stored: Builder, mlflow_api: Any) 
     stored.pretrain()
     tracker = Tracker(stored.folder, seconds=60.0, share=1.0)
     tracker.start()
+    tracker.notify()
     wait_for(lambda: tracker.link)
     stored.trial(0)
     tracker.notify()
@@ -35,6 +37,17 @@ def test_a_tracker_follows_a_sweep_to_its_end(stored: Builder, mlflow_api: Any) 
     runs = mlflow_api.search_runs([experiment.experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert mlflow_api.get_registered_model("hoyer-mnist-lenet_300_100").aliases
+
+
+def test_mlflow_is_switched_off_from_calling_home_before_anything_imports_it(
+    sweep: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    tracker = Tracker(sweep.folder, "http://127.0.0.1:1", seconds=60.0)
+    tracker.start()
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert not tracker.close()
 
 
 def test_a_failure_is_logged_once_and_told(
