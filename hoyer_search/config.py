@@ -201,7 +201,7 @@ Threshold = Annotated[
 
 
 class Search(Section):
-    """The searched parameters: decay, threshold, and any other field by its path."""
+    """The searched parameters: decay, threshold, and fields of ``spaces.SEARCHABLE`` by path."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Dimension]

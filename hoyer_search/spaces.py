@@ -16,6 +16,14 @@ from hoyer_search.results import Value
 
 ALIASES = {"decay": "regularizer.decay"}
 LAYER_WEIGHTS = "regularizer.layer_weights"
+SEARCHABLE = (
+    "regularizer",
+    "pruning",
+    "pipeline.regularize",
+    "pipeline.curve",
+    "pipeline.finetune",
+)
+"""Sections whose fields may be searched: what comes after the dense network that trials share."""
 
 
 def builtin() -> dict[str, Traversable]:
@@ -162,6 +170,14 @@ def _check_search(config: SweepConfig, document: strict_yaml.Document) -> None:
                 raise ConfigError(
                     f"{document.where(('search', name))}: search.{name} = {value!r}: {reason}"
                 ) from error
+        path = ALIASES.get(name, name)
+        if name != "threshold" and not any(path.startswith(f"{s}.") for s in SEARCHABLE):
+            raise ConfigError(
+                f"{document.where(('search', name))}: search.{name}: what is searched must be a "
+                f"field of {', '.join(SEARCHABLE)}, since the trials of a sweep share one dense "
+                "network, its data and all else; run a sweep for each value, and `hoyer-search "
+                "compare` them"
+            )
         if isinstance(dimension, Range) and name == "threshold" and dimension.low < 0:
             raise ConfigError(
                 f"{document.where(('search', name))}: search.threshold: low must not be negative"

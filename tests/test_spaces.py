@@ -180,6 +180,13 @@ def test_overrides_are_read_as_yaml_and_blamed_by_their_path():
             "'lr'? Valid: lr, batch_size, epochs, max_points, momentum, optimizer, schedule, "
             "weight_decay (in pipeline.finetune)",
         ),
+        (
+            "search.pipeline.pretrain.lr={low: 0.1, high: 0.2}",
+            "space.yaml:8: search.pipeline.pretrain.lr: what is searched must be a field of "
+            "regularizer, pruning, pipeline.regularize, pipeline.curve, pipeline.finetune, since "
+            "the trials of a sweep share one dense network, its data and all else; run a sweep "
+            "for each value, and `hoyer-search compare` them",
+        ),
     ],
 )
 def test_one_error_for_one_mistake(write, override, message):
