@@ -23,7 +23,7 @@ SPACE_VARIABLE = "HOYER_SEARCH_SPACE"
 
 LONGEST_PAUSE_SECONDS = 60.0
 
-_DONE, _REFUSED, _STOPPED = 0, 2, 130
+_DONE, _FAILED, _REFUSED, _STOPPED = 0, 1, 2, 130
 
 
 def drive(name: str, *, storage: Path, options: Sequence[str], retries: int) -> int:
@@ -46,6 +46,8 @@ def drive(name: str, *, storage: Path, options: Sequence[str], retries: int) -> 
                 return code
             if code == _REFUSED and not _begun(storage, name):
                 return code  # what was given is wrong; later it may be a server that is down
+            if code == _FAILED and _over(storage, name):
+                return code  # every trial failed: again would find the same
             if os.getppid() != parent:
                 return code  # the job's node has left the cluster: another job goes on
             ended = _num_ended(storage, name)
@@ -105,6 +107,10 @@ def _command(name: str, storage: Path, space: Path) -> list[str]:
 
 def _begun(storage: Path, name: str) -> bool:
     return (storage / name / "sweep.yaml").is_file()
+
+
+def _over(storage: Path, name: str) -> bool:
+    return (storage / name / "finished.json").is_file()
 
 
 def _num_ended(storage: Path, name: str) -> int:

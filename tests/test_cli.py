@@ -11,7 +11,8 @@ from test_sweep import call
 
 from hoyer_search import results, spaces
 from hoyer_search.__main__ import LEFT_BEHIND
-from hoyer_search.cli import cli
+from hoyer_search.cli import cli, sweeps
+from hoyer_search.errors import HoyerSearchError
 from hoyer_search.planning import plan_sweep
 from hoyer_search.results import TrialResult, TrialSpec
 from hoyer_search.tracking import Tracker
@@ -69,6 +70,27 @@ def test_plan_counts_the_shorter_trials_of_a_path(toy_config):
     planned = plan_sweep(config)
     longest = planned["pretrain_hours"] + 3 * planned["trial_hours"]
     assert planned["sweep_hours"] == pytest.approx(longest * 2 / 3, rel=0.2)
+
+
+def test_a_sweep_without_a_trial_that_succeeded_has_failed(make_sweep, toy_config):
+    folder = make_sweep(toy_config())
+    spec = {"number": 0, "uid": "000-abcdef", "params": {"decay": 1e-4}}
+    folder.add_trial(TrialSpec(**spec, config={}))
+    failed = TrialResult(**spec, state="failed", error="ValueError: no")
+    results.save(folder.trial("000-abcdef") / "result.json", failed)
+
+    def follow():
+        sweeps._follow(lambda **_: None, folder.name, folder.path.parent, 1, tracking_uri=None)
+
+    with pytest.raises(
+        HoyerSearchError, match=r"every trial of sweep sweep failed.*--trial 0 --st"
+    ):
+        follow()
+    spec = {"number": 1, "uid": "001-abcdef", "params": {"decay": 1e-4}}
+    folder.add_trial(TrialSpec(**spec, config={}))
+    stopped = TrialResult(**spec, state="stopped")
+    results.save(folder.trial("001-abcdef") / "result.json", stopped)
+    follow()
 
 
 def test_show_says_where_a_trial_started(monkeypatch, capsys, toy_config, make_sweep):

@@ -27,6 +27,9 @@ if ends[number].startswith("trial"):
     (sweep / "trials" / str(number)).mkdir(parents=True)
     (sweep / "trials" / str(number) / "result.json").touch()
     ends[number] = ends[number][5:]
+if ends[number].startswith("over"):
+    (sweep / "finished.json").touch()
+    ends[number] = ends[number][4:]
 if int(ends[number]) < 0:
     os.kill(os.getpid(), -int(ends[number]))
 sys.exit(int(ends[number]))
@@ -60,6 +63,7 @@ def run(tmp_path, monkeypatch):
         ((-9, -9, "trial-9", -9, 0), (0, 5)),  # a trial ended in between
         ((130, 0), (130, 1)),  # stopped
         ((2, 0), (0, 2)),  # a server may be down for a while
+        ((1, "over1", 0), (1, 2)),  # the search has ended, every trial failed
     ],
 )
 def test_a_driver_that_dies_is_started_again(run, ends, expected, caplog):

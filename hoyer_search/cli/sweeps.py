@@ -21,6 +21,7 @@ from hoyer_search.cli.options import (
 from hoyer_search.cli.summary import command_line, print_sweep
 from hoyer_search.cli.terminal import err, out, print_json, say
 from hoyer_search.display import Display
+from hoyer_search.errors import HoyerSearchError
 from hoyer_search.front import Front
 from hoyer_search.reading import Sweep
 from hoyer_search.service import Job
@@ -234,3 +235,10 @@ def _follow(
     best = next((n for n, p in ended.operating_points.items() if p), None) if ended else None
     if best is not None:
         say(f"pull:    {command_line('pull', f'{name} --point {best} -o best/', storage)}")
+    results = folder.results()
+    if results and all(result.state == "failed" for result in results):
+        first = command_line("logs", f"{name} --trial {results[0].number}", storage)
+        raise HoyerSearchError(
+            f"every trial of sweep {name} failed, and resuming it does not try them again: see "
+            f"`{first}`, mend what it says, and start a new sweep"
+        )
