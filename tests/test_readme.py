@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import signal
 import socket
@@ -180,6 +181,14 @@ def test_a_training_loop_of_your_own(tmp_path, monkeypatch, capsys):
     left = re.search(r"parameters +962 -> (\d+) ", run_here(compress, monkeypatch, capsys))
     assert left is not None
     assert 0 < int(left[1]) < 962
+
+
+def test_the_reference_of_fields_is_that_of_the_code():
+    """`python docs/fields.py` writes it anew."""
+    fields = runpy.run_path(str(ROOT / "docs" / "fields.py"))
+    assert fields["PAGE"].read_text() == fields["page"]()
+    described = [line.split(" | ")[-1] for line in fields["page"]().splitlines() if "| `" in line]
+    assert all(len(text.strip(" |")) > 9 for text in described)
 
 
 def test_links_lead_somewhere():
