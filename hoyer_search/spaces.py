@@ -1,6 +1,7 @@
 """Search spaces: from a YAML file, a built-in name and ``--set`` to a checked SweepConfig."""
 
 import importlib.resources
+import itertools
 import typing
 from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
@@ -15,6 +16,7 @@ from hoyer_search.errors import ConfigError, unknown_name
 from hoyer_search.results import Value
 
 ALIASES = {"decay": "regularizer.decay"}
+MOST_COMBINATIONS = 1000
 LAYER_WEIGHTS = "regularizer.layer_weights"
 SEARCHABLE = (
     "regularizer",
@@ -182,6 +184,27 @@ def _check_search(config: SweepConfig, document: strict_yaml.Document) -> None:
             raise ConfigError(
                 f"{document.where(('search', name))}: search.threshold: low must not be negative"
             )
+    _check_combinations(config, document)
+
+
+def _check_combinations(config: SweepConfig, document: strict_yaml.Document) -> None:
+    """Checks that any choices of names go together, as those of regularizer and granularity."""
+    names = {
+        name: [value for value in dimension.choices if isinstance(value, str)]
+        for name, dimension in config.search.dimensions.items()
+        if isinstance(dimension, Choices) and any(isinstance(v, str) for v in dimension.choices)
+    }
+    for values in itertools.islice(itertools.product(*names.values()), MOST_COMBINATIONS):
+        params = dict(zip(names, values, strict=True))
+        try:
+            apply_params(config, params)
+        except ConfigError as error:
+            together = ", ".join(f"{name} = {value!r}" for name, value in params.items())
+            reason = str(error).removeprefix(f"{_source(config)}: ")
+            raise ConfigError(
+                f"{document.where(('search',))}: search: a trial may get any choices together, but "
+                f"with {together}: {reason}. Run a sweep for each"
+            ) from error
 
 
 def _as_searched(config: SweepConfig, name: str, value: Value) -> Value:

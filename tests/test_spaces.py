@@ -212,6 +212,21 @@ def test_a_searched_path_may_be_overridden_as_a_whole_or_in_part():
     ]
 
 
+def test_choices_that_do_not_go_together_are_refused(write):
+    pairs = {
+        "regularizer.name": "l1",
+        "pruning.granularity": "structural",
+        "search.regularizer.name": {"choices": ["l1", "group_hs"]},
+    }
+    path = write(MINIMAL)
+    assert spaces.load(path, overrides=pairs).search.dimensions
+    pairs["search.pruning.granularity"] = {"choices": ["structural", "element"]}
+    with pytest.raises(
+        ConfigError, match=r"with regularizer.name = 'group_hs', pruning.granu.*: reg"
+    ):
+        spaces.load(path, overrides=pairs)
+
+
 def test_params_fill_the_configuration_of_a_trial():
     config = spaces.load(
         "quickstart",
