@@ -180,6 +180,11 @@ def _check_search(config: SweepConfig, document: strict_yaml.Document) -> None:
                 "network, its data and all else; run a sweep for each value, and `hoyer-search "
                 "compare` them"
             )
+        if name in integer_parameters(config) and any(value != int(value) for value in values):
+            raise ConfigError(
+                f"{document.where(('search', name))}: search.{name}: low and high must be whole "
+                f"numbers, as the field takes, got {values[0]:g} and {values[1]:g}"
+            )
         if isinstance(dimension, Range) and name == "threshold" and dimension.low < 0:
             raise ConfigError(
                 f"{document.where(('search', name))}: search.threshold: low must not be negative"

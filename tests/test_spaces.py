@@ -181,6 +181,11 @@ def test_overrides_are_read_as_yaml_and_blamed_by_their_path():
             "weight_decay (in pipeline.finetune)",
         ),
         (
+            "search.pipeline.finetune.epochs={low: 0.5, high: 4, log: true}",
+            "space.yaml:8: search.pipeline.finetune.epochs: low and high must be whole numbers, as "
+            "the field takes, got 0.5 and 4",
+        ),
+        (
             "search.pipeline.pretrain.lr={low: 0.1, high: 0.2}",
             "space.yaml:8: search.pipeline.pretrain.lr: what is searched must be a field of "
             "regularizer, pruning, pipeline.regularize, pipeline.curve, pipeline.finetune, since "
