@@ -15,7 +15,7 @@ from hoyer_search import files, models
 from hoyer_search.compression.artifact import read_artifact
 from hoyer_search.compression.exactness import exactness
 from hoyer_search.compression.folding import fold_norms
-from hoyer_search.compression.weights import apply_weights, load_weights
+from hoyer_search.compression.weights import apply_weights, load_weights, storable
 from hoyer_search.errors import InputError, ShrinkError, StorageError
 
 Format = Literal["torch-export", "onnx", "masked"]
@@ -88,8 +88,7 @@ def export_artifact(
 
 
 def _write_masked(masked: nn.Module, shrunk: nn.Module, shape: list[int], path: Path) -> float:
-    tensors = {name: t.contiguous().clone() for name, t in masked.state_dict().items()}
-    safetensors.torch.save_file(tensors, path)
+    safetensors.torch.save_file(storable(masked.state_dict()), path)
     apply_weights(masked, load_weights(path))
     return exactness(masked, shrunk, shape)
 

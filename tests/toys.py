@@ -43,6 +43,14 @@ def cnn() -> nn.Module:
     )
 
 
+def tied() -> nn.Module:
+    """Returns a network with one layer under two names, and one weight in two layers."""
+    layer, first, second = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+    second.weight = first.weight
+    middle = (part for one in (layer, layer, first, second) for part in (one, nn.ReLU()))
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.ReLU(), *middle, nn.Linear(16, 4))
+
+
 def normalized() -> nn.Module:
     """Returns a network that cannot be trained with a batch of one."""
     return nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))

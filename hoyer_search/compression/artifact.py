@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from hoyer_search import files
 from hoyer_search.compression.cutting import Kept
 from hoyer_search.compression.schema import parse
-from hoyer_search.compression.weights import parse_tensors
+from hoyer_search.compression.weights import parse_tensors, storable
 from hoyer_search.errors import ArtifactError
 
 # 2: grouped and transposed convolutions are cut, layers without columns are hollow
@@ -117,7 +117,7 @@ def save_artifact(
         OSError: The folder cannot be written.
         ValueError: A metric is NaN or infinite.
     """
-    tensors = {n: t.detach().cpu().contiguous().clone() for n, t in shrunk.state_dict().items()}
+    tensors = storable(shrunk.state_dict())
     with files.new_directory(Path(folder)) as temporary:
         files.write_bytes(temporary / WEIGHTS, safetensors.torch.save(tensors))
         files.write_json(temporary / ARCHITECTURE, asdict(architecture))

@@ -97,6 +97,21 @@ def apply_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     model.load_state_dict(weights)
 
 
+def storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns tensors as safetensors takes them: contiguous, on the CPU, no two of one memory.
+
+    Those that share it, as the weights of a layer under two names, become copies.
+    """
+    stored: dict[str, Tensor] = {}
+    known: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        memory = tensor.untyped_storage().data_ptr()
+        stored[name] = tensor.clone() if memory in known else tensor
+        known.add(memory)
+    return stored
+
+
 def parse_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
     """Returns the tensors of a safetensors file's bytes; ``path`` is for messages.
 

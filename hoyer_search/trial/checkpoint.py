@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hoyer_search import files
+from hoyer_search.compression.weights import storable
 
 GENERATIONS = 2
 _STATE, _MANIFEST = "state.safetensors", "manifest.json"
@@ -108,7 +109,7 @@ def _tensors(state: State) -> dict[str, Tensor]:
                 tensors[f"optimizer.{index}.{name}"] = value
     for name, value in (state.best_weights or {}).items():
         tensors[f"best.{name}"] = value
-    return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    return storable(tensors)
 
 
 def _load_tensors(state: State, tensors: dict[str, Tensor]) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hoyer_search import files
+from hoyer_search.compression.weights import storable
 from hoyer_search.errors import TrialFenced
 
 # Raised when a stage's meaning changes, so that outputs of older code are not taken for new ones.
@@ -118,8 +119,7 @@ def save_stage(
     attempt.check()
     with files.new_directory(folder) as temporary:
         if model is not None:
-            weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-            save_file(weights, temporary / _WEIGHTS)
+            save_file(storable(model.state_dict()), temporary / _WEIGHTS)
         files.write_json(temporary / _INFO, info)
         for name, record in records.items():
             files.write_json(temporary / name, record)

@@ -77,6 +77,12 @@ def test_searched_parameters_do_not_change_the_pretrained_network(start, toy_con
             "objective__sparsity": "latency_ms",
         },
         {"protocol": "paper", "objective__accuracy": "top5", "model__factory": "toys:cnn"},
+        {"model__factory": "toys:tied"},
+        {
+            "model__factory": "toys:tied",
+            "regularizer__name": "group_hs",
+            "pruning__granularity": "structural",
+        },
     ],
 )
 def test_a_trial_leaves_a_result_and_artefacts_that_agree(start, overrides):
