@@ -53,6 +53,7 @@ def run(toy_file, tmp_path, monkeypatch, capsys):
         ("resources.custom={GPU: 1}", "'GPU' is no custom resource"),
         ("resources.custom={fast_disk: 1}", "which only nodes of a cluster offer"),
         ("model.factory=toys:no_layers", "its layers are: Flatten, ReLU"),
+        ("model.factory=toys:lazy", "has lazy ones: call it once on an example"),
         ("model.factory=toys:missing", "unknown callable 'missing'"),
         ("model.factory=lenet_5", "raised RuntimeError on the first example"),
         ("model.factory=toys:nothing", "returned NoneType"),

@@ -90,6 +90,10 @@ def no_layers() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.ReLU())
 
 
+def lazy() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(4))
+
+
 def nothing() -> None:
     return None
 

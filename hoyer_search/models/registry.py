@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from hoyer_search import plugins
 from hoyer_search.compression.layers import PRUNABLE_TYPES, prunable_layers
@@ -41,7 +42,7 @@ def build(factory: str, arguments: dict[str, Any]) -> nn.Module:
 
     Raises:
         PluginError: The factory cannot be found, raises, returns something else than a module, or
-            its network has no prunable layer (the types of its layers are listed).
+            its network has lazy layers, or no prunable one (the types of its layers are listed).
     """
     return call(resolve_factory(factory), arguments, name=factory)
 
@@ -72,6 +73,11 @@ def call(factory: Callable[..., Any], arguments: dict[str, Any], *, name: str) -
         raise PluginError(
             f"model factory {name!r} must return a torch.nn.Module, "
             f"but it returned {type(model).__name__}"
+        )
+    if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
+        raise PluginError(
+            f"model factory {name!r} must return a network whose layers know their sizes, but it "
+            "has lazy ones: call it once on an example inside the function"
         )
     if not prunable_layers(model):
         found = sorted({type(m).__name__ for m in model.modules() if not list(m.children())})
