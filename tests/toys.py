@@ -90,6 +90,11 @@ def no_layers() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.ReLU())
 
 
+def weight_normed() -> nn.Module:
+    first = nn.utils.parametrizations.weight_norm(nn.Linear(36, 8))
+    return nn.Sequential(nn.Flatten(), first, nn.ReLU(), nn.Linear(8, 4))
+
+
 def lazy() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(4))
 

@@ -39,6 +39,18 @@ def prunable_layers(model: nn.Module) -> dict[str, PrunableLayer]:
     return layers
 
 
+def computed_layers(model: nn.Module) -> list[str]:
+    """Returns the linear layers and convolutions that ``prunable_layers`` leaves out, by name.
+
+    Their weights are computed in each pass, by a parametrization as ``weight_norm`` is.
+    """
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, PRUNABLE_TYPES) and module._parameters.get("weight") is None
+    ]
+
+
 def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
     """Returns the layer names that one of the patterns describes, in order.
 

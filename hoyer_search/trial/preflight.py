@@ -1,16 +1,25 @@
 """Checks of model and data together, before anything is started."""
 
+import logging
+
 import torch
 from torch import nn
 
 from hoyer_search import models
-from hoyer_search.compression.layers import by_pattern, matching, prunable_layers
+from hoyer_search.compression.layers import (
+    by_pattern,
+    computed_layers,
+    matching,
+    prunable_layers,
+)
 from hoyer_search.compression.weights import apply_weights
 from hoyer_search.config import SweepConfig
 from hoyer_search.datasets import Examples, Splits, load
 from hoyer_search.datasets.splits import count, first_input
 from hoyer_search.errors import ConfigError, InputError, PluginError, unknown_name
 from hoyer_search.spaces import LAYER_WEIGHTS
+
+log = logging.getLogger(__name__)
 
 
 def load_checked(config: SweepConfig) -> Splits:
@@ -90,6 +99,13 @@ def check_model(config: SweepConfig) -> nn.Module:
     """
     model = models.build(config.model.factory, config.model.arguments)
     layers = prunable_layers(model)
+    computed = computed_layers(model)
+    if computed:
+        log.warning(
+            "neither pruned nor counted: %s, whose weights are computed by a parametrization; "
+            "torch.nn.utils.parametrize.remove_parametrizations makes plain weights of them",
+            ", ".join(computed),
+        )
     _check_layer_weights(config, list(layers))
     for pattern in config.pruning.exclude:
         if not matching([pattern], layers):
