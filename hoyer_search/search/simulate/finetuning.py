@@ -1,7 +1,8 @@
 """The map from raw to finetuned accuracy, learned from all the finetunings of a recording.
 
-A training has a handful of them; between these, the accuracy before finetuning and the size say
-more of what it reaches than the distance to them does.
+A training has a handful of them, and what these reach follows closely from three numbers: the
+accuracies before and after pruning, and the size. So a simulated curve is drawn first and mapped
+then, which keeps that; drawing what finetuning reaches beside the curve loosened it.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
 
-from hoyer_search.search.simulate.recording import Finetuned
+from hoyer_search.search.simulate.recording import Training
 from hoyer_search.search.simulate.registration import Knots
 from hoyer_search.search.simulate.spline import Spline
 
@@ -31,11 +32,11 @@ class Reached(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FinetuningMap:
-    """Logits of finetuned accuracies, over parameters, log size and logit of the raw accuracy.
+    """Logits of finetuned accuracies, over logits of the raw ones and the log size.
 
     Attributes:
         spline: The map.
-        low: Least log size and raw logit, shape (2,).
+        low: Least logits of the accuracy before and after pruning and least log size, shape (3,).
         width: Range of each, likewise.
     """
 
@@ -44,47 +45,47 @@ class FinetuningMap:
     width: Floats
 
     @classmethod
-    def fit(cls, points: Floats, finetuned: Sequence[Sequence[Finetuned]]) -> Self:
-        """Returns the map of a recording.
-
-        Args:
-            points: The trainings' settings, shape (n, d), in [0, 1].
-            finetuned: What was finetuned of each, at least one.
-        """
-        rows = [_measures(several) for several in finetuned]
-        measures = np.concatenate(rows)
+    def fit(cls, trainings: Sequence[Training]) -> Self:
+        """Returns the map of recorded trainings."""
+        measures = np.concatenate([_measures(training) for training in trainings])
         low, width = measures.min(axis=0), np.maximum(np.ptp(measures, axis=0), 1e-9)
-        settings = np.repeat(points, [len(row) for row in rows], axis=0)
-        reached = np.concatenate([np.stack(_logits(several), axis=1) for several in finetuned])
-        inputs = np.concatenate([settings, (measures - low) / width], axis=1)
-        return cls(Spline.fit(inputs, reached), low, width)
+        # Several thresholds may leave one network, and a spline needs its points apart.
+        inputs, first = np.unique((measures - low) / width, axis=0, return_inverse=True)
+        logits = np.concatenate([np.stack(_logits(t), axis=1) for t in trainings])
+        counts = np.bincount(first.ravel())
+        sums = [np.bincount(first.ravel(), column) for column in logits.T]
+        return cls(Spline.fit(inputs, np.stack(sums, axis=1) / counts[:, None]), low, width)
 
-    def along(self, knots: Knots, point: Floats, finetuned: Sequence[Finetuned]) -> Reached:
-        """Returns logits along a training's curve, through what finetuning reached on it.
-
-        What the map errs by at the finetuned sizes is interpolated over the log size.
+    def __call__(self, knots: Knots) -> Reached:
+        """Returns logits along a curve, shape (m,) each.
 
         Args:
             knots: The curve, of m knots.
-            point: The training's setting, shape (d,).
-            finetuned: Its finetunings, at least one.
         """
-        wanted = self._predict(point, np.stack([knots.log_size, to_logit(knots.raw)], axis=1))
-        known = self._predict(point, _measures(finetuned))
-        sizes = _measures(finetuned)[:, 0]
-        order = np.argsort(sizes)
-        errors = [(r - k)[order] for r, k in zip(_logits(finetuned), known.T, strict=True)]
-        return Reached(
-            *(
-                column + np.interp(knots.log_size, sizes[order], error)
-                for column, error in zip(wanted.T, errors, strict=True)
-            )
-        )
+        top = np.full_like(knots.raw, knots.raw.max())
+        return self._predict(np.stack([to_logit(top), to_logit(knots.raw), knots.log_size], axis=1))
 
-    def _predict(self, point: Floats, measures: Floats) -> Floats:
+    def errors(self, knots: Knots, training: Training) -> Reached:
+        """Returns what the map errs by along a recorded curve, in logits, shape (m,) each.
+
+        Between finetuned sizes it is interpolated over the log size.
+
+        Args:
+            knots: The curve, of m knots.
+            training: The training.
+        """
+        measures = _measures(training)
+        order = np.argsort(measures[:, 2])
+        errors = [
+            (reached - expected)[order]
+            for reached, expected in zip(_logits(training), self._predict(measures), strict=True)
+        ]
+        sizes = measures[order, 2]
+        return Reached(*(np.interp(knots.log_size, sizes, error) for error in errors))
+
+    def _predict(self, measures: Floats) -> Reached:
         inside = np.clip((measures - self.low) / self.width, 0.0, 1.0)
-        settings = np.broadcast_to(point, (len(measures), len(point)))
-        return self.spline(np.concatenate([settings, inside], axis=1))
+        return Reached(*self.spline(inside).T)
 
 
 def to_logit(accuracy: npt.ArrayLike) -> Floats:
@@ -97,14 +98,17 @@ def to_accuracy(logits: Floats) -> Floats:
     return np.asarray(expit(logits))
 
 
-def _measures(finetuned: Sequence[Finetuned]) -> Floats:
-    """Returns log size and raw logit, shape (m, 2)."""
+def _measures(training: Training) -> Floats:
+    """Returns logits of accuracies before and after pruning, and log sizes, shape (m, 3)."""
+    finetuned = training.finetuned
+    raw = to_logit([one.raw_val_accuracy for one in finetuned])
+    top = to_logit(max(point.val_accuracy for point in training.milestones[-1].curve))
     sizes = np.log([max(one.nonzeros, 1) for one in finetuned])
-    return np.stack([sizes, to_logit([one.raw_val_accuracy for one in finetuned])], axis=1)
+    return np.stack([np.full_like(raw, top), raw, sizes], axis=1)
 
 
-def _logits(finetuned: Sequence[Finetuned]) -> Reached:
+def _logits(training: Training) -> Reached:
     return Reached(
-        val=to_logit([one.val_accuracy for one in finetuned]),
-        test=to_logit([one.test_accuracy for one in finetuned]),
+        val=to_logit([one.val_accuracy for one in training.finetuned]),
+        test=to_logit([one.test_accuracy for one in training.finetuned]),
     )

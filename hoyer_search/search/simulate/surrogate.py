@@ -3,7 +3,8 @@
 Thin-plate splines over the searched parameters carry every knot of every curve (see
 ``registration``). What they leave unexplained is the noise: a simulated training adds a random
 mixture of the recorded trainings' residuals, the same at every knot, so that early and late curves
-and finetuned accuracies err together as they did in the recording.
+err together as they did in the recording. What finetuning makes of the last curve is mapped from it
+(see ``finetuning``), and what that leaves is mixed in likewise.
 """
 
 import math
@@ -59,15 +60,18 @@ class Surrogate:
         self._epochs = [m.epoch for m in self._trainings[0].milestones]
         self._cube = Cube(space)
         points = self._cube.points([t.params for t in self._trainings])
-        finetuning = FinetuningMap.fit(points, [t.finetuned for t in self._trainings])
-        rows = [
-            self._channels(t, point, finetuning)
-            for t, point in zip(self._trainings, points, strict=True)
+        self._finetuning = FinetuningMap.fit(self._trainings)
+        read = [self._read(training) for training in self._trainings]
+        errors = [
+            self._finetuning.errors(curves[-1], training)
+            for curves, training in zip(read, self._trainings, strict=True)
         ]
-        falls = [Knots(*row[: len(Knots._fields)]).log_threshold[-KNOTS:] for row in rows]
+        self._errors = Reached(*(np.stack(column) for column in zip(*errors, strict=True)))
+        falls = [curves[-1].log_threshold for curves in read]
         inside = np.concatenate([fall[FLAT : FLAT + len(LOST)] for fall in falls])
         self.threshold_range = (math.exp(inside.min()), math.exp(inside.max()))
         # One for each channel: smoothness differs between channels, not between knots.
+        rows = [[np.concatenate(c) for c in zip(*curves, strict=True)] for curves in read]
         self._splines = [Spline.fit(points, np.stack(c)) for c in zip(*rows, strict=True)]
         self._expected = lru_cache(maxsize=16)(self._expect)
         self.regularize_seconds = statistics.median(t.wall_seconds for t in self._trainings)
@@ -92,16 +96,15 @@ class Surrogate:
                 for, evenly over the logarithm of the nonzeros.
         """
         setting = {name: params[name] for name in sorted(params) if name != "threshold"}
-        *curves, val, test = self._sample(setting, seed)
-        shape = (len(self._epochs), KNOTS)
-        knots = [Knots(*rows) for rows in zip(*(c.reshape(shape) for c in curves), strict=True)]
+        knots, errors = self._sample(setting, seed)
         milestones = []
-        for epoch, one in zip(self._epochs, map(_monotone, knots), strict=True):
+        for epoch, one in zip(self._epochs, knots, strict=True):
             at = self._positions(one, thresholds)
             curve = self._curve(one, at)
             took = len(curve) * self.threshold_seconds
             milestones.append(Milestone(epoch=epoch, curve=curve, wall_seconds=took))
-        reached = Reached(to_accuracy(val), to_accuracy(test))
+        mapped = zip(self._finetuning(knots[-1]), errors, strict=True)
+        reached = Reached(*(to_accuracy(logits + error) for logits, error in mapped))
         return Training(
             number=0,
             params=setting,
@@ -110,25 +113,25 @@ class Surrogate:
             wall_seconds=self.regularize_seconds,
         )
 
-    def _channels(
-        self, training: Training, point: Floats, finetuning: FinetuningMap
-    ) -> list[Floats]:
-        """Returns a recorded training as one row for each channel."""
+    def _read(self, training: Training) -> list[Knots]:
+        """Returns a recorded training's curves, one for each milestone."""
         at = [places(m.curve, chance=self._chance) for m in training.milestones]
-        curves = [read_curve(m.curve, a) for m, a in zip(training.milestones, at, strict=True)]
-        reached = finetuning.along(curves[-1], point, training.finetuned)
-        return [*(np.concatenate(c) for c in zip(*curves, strict=True)), *reached]
+        return [read_curve(m.curve, a) for m, a in zip(training.milestones, at, strict=True)]
 
-    def _sample(self, setting: dict[str, Value], seed: int) -> list[Floats]:
+    def _sample(self, setting: dict[str, Value], seed: int) -> tuple[list[Knots], Reached]:
+        """Returns curves with noise, and the noise of what finetuning makes of the last."""
         digest = files.digest({"seed": seed, "params": setting})
         rng = np.random.default_rng(int(digest[:16], 16))
         count = len(self._trainings)
         mixture = rng.standard_normal(count) / math.sqrt(count)
         expected = self._expected(tuple(setting.items()))
-        return [
+        channels = [
             row + mixture @ spline.residuals
             for row, spline in zip(expected, self._splines, strict=True)
         ]
+        shape = (len(self._epochs), KNOTS)
+        knots = [Knots(*rows) for rows in zip(*(c.reshape(shape) for c in channels), strict=True)]
+        return [*map(_monotone, knots)], Reached(*(mixture @ column for column in self._errors))
 
     def _expect(self, setting: tuple[tuple[str, Value], ...]) -> list[Floats]:
         """Returns the channels of a setting without noise."""
