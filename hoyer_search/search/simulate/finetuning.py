@@ -45,13 +45,22 @@ class FinetuningMap:
     width: Floats
 
     @classmethod
-    def fit(cls, trainings: Sequence[Training]) -> Self:
-        """Returns the map of recorded trainings."""
+    def fit(cls, trainings: Sequence[Training], *, chance: float) -> Self:
+        """Returns the map of recorded trainings.
+
+        Args:
+            trainings: The trainings.
+            chance: Accuracy of a network of nothing, which no finetuning betters: a recording need
+                not hold one, and the map would end at the least that it holds.
+        """
         measures = np.concatenate([_measures(training) for training in trainings])
+        nothing = np.stack([[_top(training), to_logit(chance), 0.0] for training in trainings])
+        measures = np.concatenate([measures, nothing])
         low, width = measures.min(axis=0), np.maximum(np.ptp(measures, axis=0), 1e-9)
         # Several thresholds may leave one network, and a spline needs its points apart.
         inputs, first = np.unique((measures - low) / width, axis=0, return_inverse=True)
         logits = np.concatenate([np.stack(_logits(t), axis=1) for t in trainings])
+        logits = np.concatenate([logits, np.full((len(nothing), 2), to_logit(chance))])
         counts = np.bincount(first.ravel())
         sums = [np.bincount(first.ravel(), column) for column in logits.T]
         return cls(Spline.fit(inputs, np.stack(sums, axis=1) / counts[:, None]), low, width)
@@ -102,9 +111,13 @@ def _measures(training: Training) -> Floats:
     """Returns logits of accuracies before and after pruning, and log sizes, shape (m, 3)."""
     finetuned = training.finetuned
     raw = to_logit([one.raw_val_accuracy for one in finetuned])
-    top = to_logit(max(point.val_accuracy for point in training.milestones[-1].curve))
     sizes = np.log([max(one.nonzeros, 1) for one in finetuned])
-    return np.stack([np.full_like(raw, top), raw, sizes], axis=1)
+    return np.stack([np.full_like(raw, _top(training)), raw, sizes], axis=1)
+
+
+def _top(training: Training) -> float:
+    """Returns the logit of a training's best accuracy at its end."""
+    return float(to_logit(max(point.val_accuracy for point in training.milestones[-1].curve)))
 
 
 def _logits(training: Training) -> Reached:

@@ -60,7 +60,7 @@ class Surrogate:
         self._epochs = [m.epoch for m in self._trainings[0].milestones]
         self._cube = Cube(space)
         points = self._cube.points([t.params for t in self._trainings])
-        self._finetuning = FinetuningMap.fit(self._trainings)
+        self._finetuning = FinetuningMap.fit(self._trainings, chance=self._chance)
         read = [self._read(training) for training in self._trainings]
         errors = [
             self._finetuning.errors(curves[-1], training)
