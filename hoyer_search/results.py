@@ -126,18 +126,19 @@ class Knowledge:
     """What the finished trials of a sweep taught, as far as choosing thresholds needs it.
 
     Attributes:
-        line: What finetuning does beyond the guess (``trial.prediction.Offset``): intercept, and
-            slopes over the guess and over compression, in doublings of drop.
-        covariance: Of the line.
-        deviation: Standard deviation of trials from the line, in doublings of drop.
+        surface: What finetuning does beyond the guess: the coefficients of
+            ``trial.prediction.Offset``, in doublings of drop. None in what was written before there
+            was a surface.
+        covariance: Of them.
+        deviation: Standard deviation of finetuned points from it, in doublings of drop.
         best: log2 of the best compression at each of ``trial.levels.levels``, 0 where no trial
             is so accurate.
     """
 
-    line: list[float]
     covariance: list[list[float]]
     deviation: float
     best: list[float]
+    surface: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,14 @@
 """What finetuning will make of the thresholds of a curve, learned over a sweep and from the trial.
 
 Finetuning returns most of what pruning cost, and a part of what the regularizer cost. How much is
-guessed, and a line learned over the sweep's trials corrects the guess; what a trial's own finetuned
-thresholds reached corrects it for that trial, most near them. Drops of accuracy are counted in
-doublings (see ``doublings``), where the collapse at high compression is a line.
+guessed, and a surface learned over the sweep's trials corrects the guess; what a trial's own
+finetuned thresholds reached corrects it for that trial, most near them. Drops of accuracy are
+counted in doublings (see ``doublings``), where the collapse at high compression is a line.
 """
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,21 +36,30 @@ PENALTY_SHARE = 0.5
 FULLY_RECOVERING = 0.3
 """Share of the way from chance to the unpruned accuracy from which the full share comes back."""
 
-MIDDLE = 5.0
-"""Doublings of compression at which the line's intercept is read."""
+CENTER = np.array([1.0, 2.0, 4.0])
+"""Doublings of the regularizer's and of pruning's raw drop, and of compression, about which the
+surface's coefficients are read."""
 
-COEFFICIENT_STD = (0.7, 0.3, 0.2)
-"""Prior standard deviations of the line's intercept, and of its slopes over the guessed drop and
-over compression, in doublings of drop."""
+SPAN = 4.0
+"""Doublings from there within which the surface bends; it goes on level beyond."""
 
-FIRST_DEVIATION = 0.3
-"""Standard deviation of trials from the line before any is known, in doublings of drop."""
+COEFFICIENT_STD = np.array([0.5, 0.25, 0.28, 0.23, 0.05, 0.05, 0.05, 0.035, 0.035, 0.035])
+"""Prior standard deviations of the surface's coefficients, in doublings of drop: of 1, of the three
+(see ``CENTER``), of their products, and of their squares."""
 
-SHARED = 0.5
-"""Part of the deviation's variance that a trial has along its whole curve."""
+FIRST_DEVIATION, FIRST_POINTS = 0.17, 10
+"""Standard deviation of finetuned points from the surface before any is known, in doublings of
+drop, as if it had been seen on so many."""
 
-CORRELATION_LENGTH = 1.0
-"""Doublings of compression over which the rest of it persists."""
+SHARED, ALONE = 0.12, 0.12
+"""Parts of the deviation's variance that a trial has along its whole curve, and each of its points
+for itself. The rest persists over a part of the curve:"""
+
+REACH = np.array([0.8, 1.0])
+"""doublings of raw drop and of compression over which it does."""
+
+COLLAPSED = 2.5
+"""Doublings of drop beyond which finetuned points teach less: their noise grows by the excess."""
 
 
 def doublings(drop: npt.ArrayLike) -> Floats:
@@ -179,54 +188,50 @@ class TrialCurve:
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """What finetuning does beyond the guess: a line, uncertain, and how far trials are from it.
+    """What finetuning does beyond the guess: a quadratic surface, and how far trials are from it.
 
-    All is in doublings of drop.
+    It is a surface over what the regularizer cost, what pruning cost and compression, in doublings
+    of drop, as what it predicts. Bayesian, so that a few points teach a little.
 
     Attributes:
-        line: Intercept, and slopes over the guessed drop and over compression, shape (3,).
-        covariance: Of the line, shape (3, 3).
-        deviation: Standard deviation of single trials from the line.
+        surface: Coefficients, shape (10,) (see ``COEFFICIENT_STD``).
+        covariance: Of them, shape (10, 10).
+        deviation: Standard deviation of single points from the surface.
     """
 
-    line: Floats
+    surface: Floats
     covariance: Floats
     deviation: float
 
     @classmethod
     def learn(cls, curves: Sequence[TrialCurve]) -> "Offset":
-        """Returns the line through the errors of the guesses, and its posterior covariance.
+        """Returns the surface through the errors of the guesses, and its posterior covariance.
 
-        Points of one trial err together, as a Gaussian process over compression. How much, is
-        estimated around a first line through all points.
+        Points of one trial err together, as a Gaussian process along its curve. How much, is
+        estimated around a first surface.
 
         Args:
             curves: Trials, any number; those without a raw curve teach nothing.
         """
         taught = [curve for curve in curves if len(curve.raw) and len(curve.finetuned)]
-        prior = np.diag(1 / np.square(COEFFICIENT_STD))
+        known = cls(np.zeros(len(COEFFICIENT_STD)), np.diag(COEFFICIENT_STD**2), FIRST_DEVIATION)
         if not taught:
-            return cls(np.zeros(3), np.diag(np.square(COEFFICIENT_STD)), FIRST_DEVIATION)
-        designs = [_design(curve, curve.finetuned[:, 0]) for curve in taught]
-        errors = [c.found - d[:, 1] for c, d in zip(taught, designs, strict=True)]
-        deviation = _deviation(np.concatenate(designs), np.concatenate(errors), prior)
-        precision, weighted = prior, np.zeros(3)
-        for curve, design, error in zip(taught, designs, errors, strict=True):
-            scaled = np.linalg.solve(_covariance(curve, deviation), design).T
-            precision = precision + scaled @ design
-            weighted = weighted + scaled @ error
-        covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
-        return cls(covariance @ weighted, covariance, deviation)
+            return known
+        lessons = [_Lesson.of(curve) for curve in taught]
+        first = known._after(lessons)
+        return replace(known, deviation=first._spread(lessons))._after(lessons)
 
     @classmethod
     def of(cls, knowledge: Knowledge) -> "Offset":
-        """Returns the offset that ``knowledge`` wrote down."""
-        return cls(np.array(knowledge.line), np.array(knowledge.covariance), knowledge.deviation)
+        """Returns the offset that ``knowledge`` wrote down, a new one if an older version did."""
+        if len(knowledge.surface) != len(COEFFICIENT_STD):
+            return cls.learn([])
+        return cls(np.array(knowledge.surface), np.array(knowledge.covariance), knowledge.deviation)
 
     def knowledge(self, best: Floats) -> Knowledge:
         """Returns the offset as a record, with the best compression at each level, shape (k,)."""
         return Knowledge(
-            line=self.line.tolist(),
+            surface=self.surface.tolist(),
             covariance=self.covariance.tolist(),
             deviation=self.deviation,
             best=best.tolist(),
@@ -235,23 +240,77 @@ class Offset:
     def predict(self, curve: TrialCurve) -> tuple[Floats, Floats]:
         """Returns the finetuned drop over a trial's grid and its standard deviation, in doublings.
 
-        The trial's own points correct the line, and most of all the prediction near them.
+        The trial's own points correct the surface, and most of all the prediction near them.
         """
-        at = curve.finetuned[:, 0]
         if not len(curve.raw):
             return curve.found, noise(curve.found)
-        design, own = _design(curve, curve.grid), _design(curve, at)
-        line = design[:, 1] + design @ self.line
+        at = _traits(curve, curve.grid)
+        design = _design(at)
+        mean = curve.guess() + design @ self.surface
         variance = self.deviation**2 + np.sum(design @ self.covariance * design, axis=1)
-        if not len(at):
-            return line, np.sqrt(variance)
-        cross = design @ self.covariance @ own.T
-        cross += self.deviation**2 * _correlation(curve.grid, at)
-        known = own @ self.covariance @ own.T + _covariance(curve, self.deviation)
+        if not len(curve.finetuned):
+            return mean, np.sqrt(variance)
+        own = _Lesson.of(curve)
+        cross = design @ self.covariance @ own.design.T
+        cross += self.deviation**2 * _correlation(at, own.traits)
+        known = own.design @ self.covariance @ own.design.T + own.covariance(self.deviation)
         gain = np.linalg.solve(known, cross.T).T
-        mean = line + gain @ (curve.found - own[:, 1] - own @ self.line)
+        mean = mean + gain @ (own.error - own.design @ self.surface)
         variance -= np.sum(gain * cross, axis=1)
         return mean, np.sqrt(np.maximum(variance, 1e-6))
+
+    def _after(self, lessons: Sequence["_Lesson"]) -> "Offset":
+        """Returns the offset that trials teach one that knows nothing."""
+        precision, weighted = np.diag(1 / COEFFICIENT_STD**2), np.zeros(len(COEFFICIENT_STD))
+        for lesson in lessons:
+            scaled = np.linalg.solve(lesson.covariance(self.deviation), lesson.design).T
+            precision = precision + scaled @ lesson.design
+            weighted = weighted + scaled @ lesson.error
+        covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
+        return Offset(covariance @ weighted, covariance, self.deviation)
+
+    def _spread(self, lessons: Sequence["_Lesson"]) -> float:
+        """Returns the deviation that is seen around this surface, drawn to the first one's."""
+        left, count = float(FIRST_POINTS), float(FIRST_POINTS)
+        for lesson in lessons:
+            error = lesson.error - lesson.design @ self.surface
+            left += error @ np.linalg.solve(lesson.covariance(self.deviation), error)
+            count += len(error)
+        settled = len(self.surface) - np.sum(np.diag(self.covariance) / COEFFICIENT_STD**2)
+        return float(self.deviation * np.sqrt(left / (count - settled)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """What one trial's finetuned points teach.
+
+    Attributes:
+        traits: What the surface is over, shape (m, 3).
+        design: Its terms, shape (m, 10).
+        error: What finetuning did beyond the guess, in doublings of drop, shape (m,).
+        noise: Standard deviation of that from one finetuning to the next, shape (m,).
+    """
+
+    traits: Floats
+    design: Floats
+    error: Floats
+    noise: Floats
+
+    @classmethod
+    def of(cls, curve: TrialCurve) -> "_Lesson":
+        at, found = curve.finetuned[:, 0], curve.found
+        traits = _traits(curve, at)
+        return cls(
+            traits=traits,
+            design=_design(traits),
+            error=found - np.interp(at, curve.grid, curve.guess()),
+            noise=noise(found) + np.maximum(found - COLLAPSED, 0.0),
+        )
+
+    def covariance(self, deviation: float) -> Floats:
+        """Returns how the points err together around the surface, shape (m, m)."""
+        alone = np.diag(ALONE * deviation**2 + self.noise**2)
+        return deviation**2 * _correlation(self.traits, self.traits) + alone
 
 
 def to_rows(pairs: Iterable[tuple[float, float]], dense: float) -> Floats:
@@ -260,27 +319,22 @@ def to_rows(pairs: Iterable[tuple[float, float]], dense: float) -> Floats:
     return np.array(sorted(found), dtype=np.float64).reshape(-1, 2)
 
 
-def _design(curve: TrialCurve, at: Floats) -> Floats:
-    """Returns what the line is over, at log2 compressions: 1, guess, compression; shape (n, 3)."""
-    guess = np.interp(at, curve.grid, curve.guess())
-    return np.stack([np.ones_like(at), guess, at - MIDDLE], axis=1)
+def _traits(curve: TrialCurve, at: Floats) -> Floats:
+    """Returns what the surface is over, at log2 compressions, shape (n, 3) (see ``CENTER``)."""
+    raw = curve.raw[:, 1]
+    penalty = doublings(curve.dense - raw.max())
+    lost = np.interp(at, curve.grid, doublings(raw.max() - raw))
+    traits = np.stack([np.full_like(at, penalty), lost, at], axis=1)
+    return np.asarray(np.clip(traits - CENTER, -SPAN, SPAN))
 
 
-def _deviation(design: Floats, error: Floats, prior: Floats) -> float:
-    """Returns the standard deviation of errors around their line, drawn to the first one's."""
-    unit = FIRST_DEVIATION**2
-    line = np.linalg.solve(design.T @ design + unit * prior, design.T @ error)
-    left = error - design @ line
-    count = len(COEFFICIENT_STD)
-    return math.sqrt((float(left @ left) + count * unit) / (len(left) + count))
-
-
-def _covariance(curve: TrialCurve, deviation: float) -> Floats:
-    """Returns how a trial's finetuned points err together around the line, shape (m, m)."""
-    at = curve.finetuned[:, 0]
-    return deviation**2 * _correlation(at, at) + np.diag(noise(curve.found) ** 2)
+def _design(traits: Floats) -> Floats:
+    """Returns the terms of a quadratic surface, shape (n, 10) (see ``COEFFICIENT_STD``)."""
+    a, b, c = traits.T
+    return np.stack([np.ones_like(a), a, b, c, a * b, a * c, b * c, a * a, b * b, c * c], axis=1)
 
 
 def _correlation(a: Floats, b: Floats) -> Floats:
-    near = np.exp(-0.5 * ((a[:, None] - b) / CORRELATION_LENGTH) ** 2)
-    return np.asarray(SHARED + (1 - SHARED) * near)
+    """Returns how points of one trial err together, shape (n, m), but for what each has alone."""
+    off = (a[:, None, 1:] - b[None, :, 1:]) / REACH
+    return np.asarray(SHARED + (1 - SHARED - ALONE) * np.exp(-0.5 * np.sum(off**2, axis=2)))

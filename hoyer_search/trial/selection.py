@@ -26,6 +26,9 @@ WORTHWHILE = 0.05
 BETWEEN = 3
 """Thresholds considered between two neighbours of the evaluated curve."""
 
+LEAST_CHANCE = 0.02
+"""Chance of keeping a level under which a threshold has none: a Gaussian's tail is no knowledge."""
+
 LEAST_STEP = 0.005
 """Doublings of compression by which a threshold differs at least from those finetuned."""
 
@@ -123,6 +126,7 @@ class Selection:
         mean, std = self._offset.predict(curve)
         limits = doublings(curve.dense - self._levels)[:, None]
         kept = ndtr((limits - mean) / np.hypot(std, noise(limits)))
+        kept = np.where(kept < LEAST_CHANCE, 0.0, kept)
         gain = np.maximum(curve.grid - np.maximum(best, curve.reached(self._levels))[:, None], 0.0)
         return np.asarray(weights(len(self._levels)) @ (kept * gain))
 

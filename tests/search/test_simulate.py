@@ -13,7 +13,9 @@ from hoyer_search.config import SweepConfig
 from hoyer_search.errors import ConfigError, DataError
 from hoyer_search.results import Value
 from hoyer_search.search.simulate.comparison import Comparison, summary
+from hoyer_search.search.simulate.finetuning import FinetuningMap, to_accuracy
 from hoyer_search.search.simulate.recording import Training, load_recording, save_recording
+from hoyer_search.search.simulate.registration import Knots
 from hoyer_search.search.simulate.simulator import Standing, simulate
 from hoyer_search.search.simulate.surrogate import Surrogate
 from hoyer_search.trial.milestones import NUM_POINTS
@@ -71,6 +73,17 @@ def test_trainings_that_were_not_recorded_are_interpolated(decay: float, weight:
     for one in training.finetuned:
         expected = 0.977 - 0.1 * (0.975 - one.raw_val_accuracy)
         assert one.val_accuracy == pytest.approx(expected, abs=0.015)
+
+
+def test_a_network_of_nothing_answers_by_chance_whatever_a_recording_ends_at() -> None:
+    trainings = [
+        dataclasses.replace(t, finetuned=t.finetuned[:4]) for t in recorded.recording(24).trainings
+    ]
+    assert min(f.val_accuracy for t in trainings for f in t.finetuned) > 0.8
+    finetuning = FinetuningMap.fit(trainings, chance=0.1)
+    sizes, raw = np.log([90_000.0, 1.0]), np.array([0.97, 0.1])
+    reached = finetuning(Knots(log_threshold=sizes, log_size=sizes, log_macs=sizes, raw=raw))
+    assert to_accuracy(reached.val) == pytest.approx([0.975, 0.1], abs=0.02)
 
 
 def test_noise_is_as_large_as_in_the_recording() -> None:

@@ -257,3 +257,16 @@ class TestKnowledge:
         del old["knowledge"]
         path.write_text(json.dumps(old))
         assert Study.open(folder, config).ask() == spec
+
+    def test_knowledge_that_an_older_version_wrote_is_read(self, folder, config):
+        study = Study.open(folder, config)
+        study.tell(finish(folder, study.ask()))
+        spec = study.ask()
+        path = folder.trial(spec.uid) / "spec.json"
+        old = json.loads(path.read_text())
+        del old["knowledge"]["surface"]
+        old["knowledge"]["line"] = [0.1, 0.0, 0.0]
+        path.write_text(json.dumps(old))
+        again = Study.open(folder, config).ask()
+        assert again.knowledge is not None
+        assert again.knowledge.surface == []

@@ -107,8 +107,8 @@ def test_the_strictest_floor_is_served_when_undecided():
 
 
 def test_a_threshold_between_two_of_the_curve_is_evaluated_and_chosen():
-    coarse = curve()[::2]
-    chosen, selection = run(coarse)
+    coarse = curve()[::4]
+    chosen, selection = run(coarse, knee=6.0)
     between = [c for c in chosen if c not in {p.threshold for p in coarse}]
     assert between
     assert set(between) <= {p.threshold for p in selection.curve}
@@ -173,9 +173,9 @@ def test_networks_that_answer_by_chance_are_not_finetuned():
 
 def test_what_the_sweep_learned_moves_the_first_choice():
     prior = Offset.learn([])
-    sure = np.diag([1e-4, 1e-4, 1e-4])
-    lines = [np.array([shift, 0.0, 0.0]) for shift in (-0.6, 0.0, 0.6)]
-    taught = [Offset(line, sure, 0.1).knowledge(np.zeros(1)) for line in lines]
+    sure = 1e-4 * np.eye(len(prior.surface))
+    surfaces = [np.where(np.arange(10) == 0, shift, 0.0) for shift in (-0.6, 0.0, 0.6)]
+    taught = [Offset(surface, sure, 0.1).knowledge(np.zeros(1)) for surface in surfaces]
     one = Objective(points={"B": 0.01})
     chosen = [run(curve(), objective=one, max_points=1, known=k)[0][0] for k in taught]
     assert chosen[0] > chosen[1] > chosen[2]
@@ -205,6 +205,12 @@ def test_every_objective_has_its_measure(sparsity):
 def test_levels_are_the_floors_and_between():
     assert np.allclose(LEVELS, [0.98, 0.975, 0.97, 0.96, 0.95])
     assert levels(np.array([0.9, 0.9])).tolist() == [0.9]
+
+
+def test_what_an_older_version_learned_is_forgotten():
+    old = Knowledge(covariance=np.eye(3).tolist(), deviation=0.2, best=[1.0] * 5)
+    assert np.array_equal(Offset.of(old).covariance, Offset.learn([]).covariance)
+    assert run(curve(), known=old)[0]
 
 
 def test_knowledge_is_plain_numbers():
