@@ -274,10 +274,10 @@ class Offset:
         left, count = float(FIRST_POINTS), float(FIRST_POINTS)
         for lesson in lessons:
             error = lesson.error - lesson.design @ self.surface
-            left += error @ np.linalg.solve(lesson.covariance(self.deviation), error)
+            left += float(error @ np.linalg.solve(lesson.covariance(self.deviation), error))
             count += len(error)
-        settled = len(self.surface) - np.sum(np.diag(self.covariance) / COEFFICIENT_STD**2)
-        return float(self.deviation * np.sqrt(left / (count - settled)))
+        settled = len(self.surface) - float(np.sum(np.diag(self.covariance) / COEFFICIENT_STD**2))
+        return self.deviation * math.sqrt(left / (count - settled))
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,13 +54,14 @@ class FinetuningMap:
                 not hold one, and the map would end at the least that it holds.
         """
         measures = np.concatenate([_measures(training) for training in trainings])
-        nothing = np.stack([[_top(training), to_logit(chance), 0.0] for training in trainings])
+        none = float(to_logit(chance))
+        nothing = np.array([[_top(training), none, 0.0] for training in trainings])
         measures = np.concatenate([measures, nothing])
         low, width = measures.min(axis=0), np.maximum(np.ptp(measures, axis=0), 1e-9)
         # Several thresholds may leave one network, and a spline needs its points apart.
         inputs, first = np.unique((measures - low) / width, axis=0, return_inverse=True)
         logits = np.concatenate([np.stack(_logits(t), axis=1) for t in trainings])
-        logits = np.concatenate([logits, np.full((len(nothing), 2), to_logit(chance))])
+        logits = np.concatenate([logits, np.full((len(nothing), 2), none)])
         counts = np.bincount(first.ravel())
         sums = [np.bincount(first.ravel(), column) for column in logits.T]
         return cls(Spline.fit(inputs, np.stack(sums, axis=1) / counts[:, None]), low, width)
