@@ -19,7 +19,7 @@ import numpy.typing as npt
 from hoyer_search.results import Outlook
 from hoyer_search.search.objectives import shortfall
 from hoyer_search.trial.levels import weights
-from hoyer_search.trial.prediction import LOST_SHARE, accuracies, doublings, recovering
+from hoyer_search.trial.prediction import Offset, TrialCurve, accuracies, doublings
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,23 +39,16 @@ QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 9) for i in range(9)])
 LEVELS = np.array([0.02, 0.05, 0.1, 0.3])
 """Shares of a network's accuracy; where it has lost that much, two of its curves are compared."""
 
-PRIOR_DEVIATION, PRIOR_TRIALS = 0.4, 2
-"""Deviation of predictions, in doublings of drop, as if it had been seen on so many trials."""
+FIRST_DEVIATION = 0.4
+"""Deviation of finetuned points from what a milestone foretells, before any is known."""
 
-GUESS = np.array([0.0, 1.0, 0.0, 0.0])
-"""A ``Lesson``'s line while nothing is known: what is guessed from the raw curve alone."""
-
-PRIOR_LINE = np.array([0.7, 0.3, 0.3, 0.15])
-"""Prior deviations of a line from that."""
-
-LEAST_SLOPE = np.array([0.1, 0.0])
-"""Least coefficients of the guessed drop and of compression."""
-
-RECOVERED_GAIN = 0.002
-"""Accuracy that finetuning is guessed to add because the regularizer is gone."""
+FINENESS = 400
+"""Compressions at which a trial's expected end is read."""
 
 OUTLOOK_POINTS = 40
 """Compressions at which a stopped trial's prediction is kept."""
+
+_NOTHING = np.empty((0, 2))
 
 REDUCTION = 2
 """``asha`` keeps this part of the trials that reach a milestone: one in two."""
@@ -82,15 +75,11 @@ class Lesson:
 
     Attributes:
         growth: Doublings of compression by which curves still move.
-        line: The finetuned drop over 1, the guessed drop, that of the network before pruning (all
-            in doublings of drop), and log2 compression: coefficients, shape (4,).
-        deviation: Standard deviation of a new trial from the line, in doublings of drop. It counts
-            what few trials leave uncertain.
+        offset: What finetuning the finished network does beyond the guess from the moved curve.
     """
 
     growth: float
-    line: Floats
-    deviation: float
+    offset: Offset
 
     @classmethod
     def learn(cls, tracks: Sequence[Track], *, quarter: int, dense: float) -> "Lesson | None":
@@ -105,39 +94,29 @@ class Lesson:
         if len(known) < LEAST_TRIALS:
             return None
         growth = float(np.mean([_growth(t.milestones[quarter], t.final) for t in known]))
-        designs = [
-            _features(t.milestones[quarter], dense=dense, at=t.finetuned[:, 0], growth=growth)
+        curves = [
+            _foretold(t.milestones[quarter], growth, dense=dense, finetuned=t.finetuned)
             for t in known
         ]
-        drops = [doublings(dense - t.finetuned[:, 1]) for t in known]
-        # A trial counts once, however many of its thresholds were finetuned.
-        weights = np.concatenate([np.full(len(d), 1 / len(d)) for d in drops])
-        design, found = np.concatenate(designs), np.concatenate(drops)
-        prior = np.diag((PRIOR_DEVIATION / PRIOR_LINE) ** 2)
-        weighted = weights[:, None] * design
-        line = GUESS + np.linalg.solve(
-            design.T @ weighted + prior, weighted.T @ (found - design @ GUESS)
-        )
-        line[[1, 3]] = np.maximum(line[[1, 3]], LEAST_SLOPE)  # more compression, more drop
-        left = float(np.sum(weights * (found - design @ line) ** 2))
-        variance = (PRIOR_TRIALS * PRIOR_DEVIATION**2 + left) / (PRIOR_TRIALS + len(known))
-        deviation = float(np.sqrt(variance * (1 + 1 / len(known))))
-        return cls(growth=growth, line=line, deviation=deviation)
+        return cls(growth, Offset.learn(curves, deviation=FIRST_DEVIATION))
 
-    def predict(self, curve: Floats, *, dense: float, at: Floats) -> Floats:
-        """Returns the drop of accuracy to expect after finetuning, in doublings.
+    def predict(self, curve: Floats, *, dense: float, points: int) -> tuple[Floats, Floats, Floats]:
+        """Returns compressions, and the drop to expect after finetuning with its deviation.
 
-        More compression never means less of it.
+        Compressions are logarithms of base 2, rising; drop of accuracy and standard deviation are
+        in doublings, shape (points,) each. More compression never means less drop.
 
         Args:
             curve: Raw curve at the milestone, shape (n, 2), n >= 1.
             dense: Accuracy of the dense network.
-            at: log2 compressions, shape (m,).
+            points: How many compressions, evenly from none to the moved curve's last.
         """
-        return _features(curve, dense=dense, at=at, growth=self.growth) @ self.line
+        whole = _foretold(curve, self.growth, dense=dense, points=points)
+        drops, std = self.offset.predict(whole)
+        return whole.grid, np.maximum.accumulate(drops), std
 
 
-UNTAUGHT = Lesson(growth=0.0, line=GUESS, deviation=PRIOR_DEVIATION)
+UNTAUGHT = Lesson(growth=0.0, offset=Offset.learn([], deviation=FIRST_DEVIATION))
 """What is expected while no trial has finished."""
 
 
@@ -173,11 +152,13 @@ def expected_gains(
     keeps counts as kept by the dense network. See ``hopeless`` for the arguments; its levels are
     floors here.
     """
-    grid, drops = _predicted(lesson, curve, dense)
-    limits = doublings(dense - floors) - lesson.deviation * QUANTILES[:, None]
-    kept = np.searchsorted(drops, limits, side="right")  # drops never fall along the grid
-    reached = np.where(kept > 0, grid[np.maximum(kept - 1, 0)], 0.0)
-    return np.asarray(np.maximum(reached - np.nan_to_num(best), 0.0).mean(axis=0))
+    grid, drops, std = lesson.predict(curve, dense=dense, points=FINENESS)
+    limits = doublings(dense - floors)
+    reached = []
+    for unlucky in drops + QUANTILES[:, None] * std:
+        kept = np.searchsorted(np.maximum.accumulate(unlucky), limits, side="right")
+        reached.append(np.where(kept > 0, grid[np.maximum(kept - 1, 0)], 0.0))
+    return np.asarray(np.maximum(np.array(reached) - np.nan_to_num(best), 0.0).mean(axis=0))
 
 
 def forecast(lesson: Lesson | None, curve: Floats, *, dense: float, floors: Floats) -> Floats:
@@ -186,17 +167,18 @@ def forecast(lesson: Lesson | None, curve: Floats, *, dense: float, floors: Floa
     Where no threshold is expected to keep the floor it is minus what is missing (see
     ``objectives.shortfall``), as for finished trials.
     """
-    grid, drops = _predicted(lesson or UNTAUGHT, curve, dense)
+    grid, drops, _ = (lesson or UNTAUGHT).predict(curve, dense=dense, points=FINENESS)
     accuracy = dense - accuracies(drops)
     return np.array([_read(grid, accuracy, floor) for floor in floors.tolist()])
 
 
 def outlook(lesson: Lesson | None, curve: Floats, *, dense: float) -> Outlook:
     """Returns what is expected of a trial over its whole curve, for samplers to learn from."""
-    known = lesson or UNTAUGHT
-    grid, drops = _predicted(known, curve, dense, points=OUTLOOK_POINTS)
+    grid, drops, std = (lesson or UNTAUGHT).predict(curve, dense=dense, points=OUTLOOK_POINTS)
     return Outlook(
-        compression=grid.round(4).tolist(), drop=drops.round(4).tolist(), deviation=known.deviation
+        compression=grid.round(4).tolist(),
+        drop=drops.round(4).tolist(),
+        deviation=float(np.sqrt(np.mean(std**2))),
     )
 
 
@@ -221,21 +203,20 @@ def lagging(readings: Sequence[Floats], own: Floats) -> bool:
     return better >= -(-len(leads) // REDUCTION)
 
 
-def _predicted(
-    lesson: Lesson, curve: Floats, dense: float, *, points: int = 400
-) -> tuple[Floats, Floats]:
-    """Returns log2 compressions over a trial's curve, and predicted drops, shape (n,) each."""
-    grid = np.linspace(0.0, max(1.0, float(curve[-1, 0]) + lesson.growth), points)
-    return grid, lesson.predict(curve, dense=dense, at=grid)
-
-
-def _features(curve: Floats, *, dense: float, at: Floats, growth: float) -> Floats:
-    """Returns what a drop of accuracy is predicted from, shape (m, 4) (see ``Lesson.line``)."""
-    raw = _falling(curve[:, 1])
-    guess = raw + (1 - LOST_SHARE) * recovering(raw) * (raw[0] - raw) + RECOVERED_GAIN
-    guessed = np.interp(at - growth, curve[:, 0], doublings(dense - _falling(guess)))
-    whole = np.full_like(guessed, doublings(dense - raw[0]))
-    return np.stack([np.ones_like(guessed), guessed, whole, at], axis=1)
+def _foretold(
+    curve: Floats,
+    growth: float,
+    *,
+    dense: float,
+    finetuned: Floats = _NOTHING,
+    points: int = 100,
+) -> TrialCurve:
+    """Returns a milestone's curve as the finished network's, were it only moved, finely read."""
+    grid = np.linspace(0.0, max(1.0, float(curve[-1, 0]) + growth), points)
+    raw = np.interp(grid - growth, curve[:, 0], _falling(curve[:, 1]))
+    return TrialCurve(
+        dense=dense, floors=np.empty(0), raw=np.stack([grid, raw], axis=1), finetuned=finetuned
+    )
 
 
 def _read(grid: Floats, accuracy: Floats, floor: float) -> float:

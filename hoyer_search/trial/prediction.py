@@ -28,7 +28,7 @@ ACCURACY_NOISE = 0.0005
 """Standard deviation of a finetuned accuracy from one finetuning to the next."""
 
 # Chosen on the first recordings of LeNet-300-100 and LeNet-5 (one epoch of finetuning), where they
-# predict best before anything was learned. Longer finetuning returns more; the line corrects it.
+# predict best before anything was learned. Longer finetuning returns more; the surface corrects it.
 LOST_SHARE = 0.1
 """Share of the accuracy that pruning cost, which finetuning does not return."""
 PENALTY_SHARE = 0.5
@@ -204,7 +204,7 @@ class Offset:
     deviation: float
 
     @classmethod
-    def learn(cls, curves: Sequence[TrialCurve]) -> "Offset":
+    def learn(cls, curves: Sequence[TrialCurve], *, deviation: float = FIRST_DEVIATION) -> "Offset":
         """Returns the surface through the errors of the guesses, and its posterior covariance.
 
         Points of one trial err together, as a Gaussian process along its curve. How much, is
@@ -212,9 +212,10 @@ class Offset:
 
         Args:
             curves: Trials, any number; those without a raw curve teach nothing.
+            deviation: What it is taken for before any is known.
         """
         taught = [curve for curve in curves if len(curve.raw) and len(curve.finetuned)]
-        known = cls(np.zeros(len(COEFFICIENT_STD)), np.diag(COEFFICIENT_STD**2), FIRST_DEVIATION)
+        known = cls(np.zeros(len(COEFFICIENT_STD)), np.diag(COEFFICIENT_STD**2), deviation)
         if not taught:
             return known
         lessons = [_Lesson.of(curve) for curve in taught]
