@@ -35,6 +35,11 @@ REFINEMENTS = (0.1, 0.03, 0.01)
 """Spreads of the settings drawn around the best ones then, as parts of each range."""
 
 
+APART = 0.02
+"""Least distance of a suggestion from running trials, in widths of the ranges: of two trials at one
+setting the second shows its luck only, which is worth something and teaches little."""
+
+
 class CurveEISampler(BaseSampler):
     """Maximises the expected improvement of the front, that is of its hypervolume.
 
@@ -83,7 +88,8 @@ class CurveEISampler(BaseSampler):
         ]
         cube = Cube(search_space)
         pending = cube.points([t.params for t in running])
-        return cube.setting(self._best(_acquisition(study, complete, pending, cube), cube))
+        acquisition = _acquisition(study, complete, pending, cube)
+        return cube.setting(self._best(lambda p: acquisition(p) * _apart(p, pending), cube))
 
     def sample_independent(
         self,
@@ -123,6 +129,12 @@ def _acquisition(
     model = model.believe(pending)
     incumbent = model.posterior(model.inputs)[0].max(axis=0)
     return lambda candidates: expected_improvement(model, candidates, incumbent)
+
+
+def _apart(points: Floats, pending: Floats) -> Floats:
+    """Returns 1 for points that are ``APART`` from all running trials, 0 for others, shape (m,)."""
+    gaps = np.linalg.norm(points[:, None] - pending, axis=2)
+    return np.asarray(gaps.min(axis=1, initial=np.inf) >= APART, dtype=np.float64)
 
 
 def _known(trial: FrozenTrial) -> TrialCurve | Outlook | None:
