@@ -141,7 +141,8 @@ def test_hopeless_trials_are_stopped_early(toy_config, make_sweep):
     for number in stopped:
         result = by_number[number]
         assert result.curve == toy.curve(3.0)
-        assert all(0 < result.forecast[name] < 5 for name in ("A", "B", "C"))
+        assert 0 < result.forecast["B"] < result.forecast["C"] < 5
+        assert result.forecast["A"] < 5, "the strictest floor may be out of reach"
         own = [e for e in events if e.spec is not None and e.spec.number == number]
         assert [e.progress.epoch for e in own if e.progress is not None] == [1]
         assert own[-1].result == result
