@@ -50,7 +50,7 @@ def test_a_whole_saved_module_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
 def test_a_missing_or_empty_file_is_named(name, tmp_path):
-    with pytest.raises(ArtifactError, match=rf"{name} cannot be read.*Check model\.weights"):
+    with pytest.raises(ArtifactError, match=rf"{name} cannot be read.*Correct model\.weights"):
         load_weights(tmp_path / name)
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(ArtifactError, match=f"{name} must be a safetensors file"):
