@@ -1,13 +1,14 @@
 """Commands that tell what a sweep would be, before one runs."""
 
 import typing
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 from rich.table import Table
 
 from hoyer_search import spaces
-from hoyer_search.cli.options import json_option, set_option
+from hoyer_search.cli.options import Command, json_option, set_option
 from hoyer_search.cli.terminal import kept_for_json, out, print_json, print_pairs
 from hoyer_search.config import StoppingName, SweepConfig
 
@@ -63,33 +64,21 @@ def plan(space: str, settings: tuple[str, ...], as_json: bool) -> None:
     out.print(layers)
 
 
+def _count(name: str, *, default: int, description: str) -> Callable[[Command], Command]:
+    return click.option(
+        name, type=click.IntRange(1), default=default, show_default=True, help=description
+    )
+
+
 @click.command()
 @click.argument("recording", type=click.Path(path_type=Path))
 @click.option(
     "--sampler", default="auto", show_default=True, help="Sampler, SAMPLER-joint, or METHOD+RULE."
 )
 @click.option("--against", multiple=True, help="Method to test it against; repeatable.")
-@click.option(
-    "--trials",
-    type=click.IntRange(1),
-    default=20,
-    show_default=True,
-    help="Budget of each sweep.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Trials at once.",
-)
-@click.option(
-    "--seeds",
-    type=click.IntRange(1),
-    default=40,
-    show_default=True,
-    help="Sweeps of each method.",
-)
+@_count("--trials", default=20, description="Budget of each sweep.")
+@_count("--workers", default=1, description="Trials at once.")
+@_count("--seeds", default=40, description="Sweeps of each method.")
 @click.option(
     "--early-stopping",
     type=click.Choice(typing.get_args(StoppingName)),
