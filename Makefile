@@ -22,7 +22,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(STAMP)
 
-sweep: $(STAMP) ## the main job: a real sweep on MNIST, its front in MLflow (about 4 minutes)
+sweep: $(STAMP) ## the main job: a real sweep on MNIST, its front in MLflow (about 5 minutes)
 	$(BIN)/hoyer-search run quickstart
 
 test: $(STAMP) ## all tests that need no GPU, browser or cluster, with coverage
