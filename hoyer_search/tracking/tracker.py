@@ -23,7 +23,9 @@ LONGEST_REST = 20.0
 SLOW_SECONDS = 1.0
 """What answers more slowly holds nobody up at a sweep's end."""
 PATIENCE_SHARE = 0.01
-PATIENCE_SECONDS = 10.0
+"""Part of a sweep's time that its end waits for MLflow's answers, however slow; or, if more, the
+seconds that follow: with an MLflow that answers slowly or not at all, and with any other."""
+PATIENCE_SECONDS = {"slow": 5.0, "prompt": 30.0}
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +88,9 @@ class Tracker:
     def close(self, timeout: float = 60.0) -> bool:
         """Syncs a last time, with report and registry, and ends the thread.
 
-        It waits for MLflow's answers for 10 seconds, or 1% of the sweep's time if that is more;
-        for 1% only while MLflow answers slowly or not at all. The thread then ends by itself,
-        unless the process does before.
+        It waits for MLflow's answers for 30 seconds, or 1% of the sweep's time if that is more;
+        for 5 seconds or 1% while MLflow answers slowly or not at all. The thread then ends by
+        itself, unless the process does before.
 
         Args:
             timeout: Most seconds to wait, whatever for.
@@ -114,7 +116,7 @@ class Tracker:
     def _patience(self) -> float:
         share = PATIENCE_SHARE * (time.monotonic() - self._began)
         slow = self._client is not None and self._client.watch.slowness > SLOW_SECONDS
-        return share if slow else max(share, PATIENCE_SECONDS)
+        return max(share, PATIENCE_SECONDS["slow" if slow else "prompt"])
 
     def _loop(self) -> None:
         wait = self._seconds

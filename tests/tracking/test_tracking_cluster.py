@@ -109,6 +109,7 @@ def test_a_sweep_a_pull_and_a_rebuild(
     (tmp_path / "toy.yaml").write_text(toys.SPACE)
     storage = tmp_path / "runs"
     local = hs.run(tmp_path / "toy.yaml", name="far", storage=storage, tracking_uri=server.uri)
+    call(monkeypatch, capsys, "sync", "far", "--storage", storage)  # where the machine is slow
     remote = hs.open_sweep("far", tracking_uri=server.uri)
     assert remote.state == "finished"
     assert remote.front().equals(local.front())
