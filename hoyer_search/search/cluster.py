@@ -1,6 +1,7 @@
 """The Ray cluster a sweep runs on: one of its own on this machine, or one that exists."""
 
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -126,7 +127,7 @@ def cluster(address: str | None) -> Iterator[Path]:
                 _start(temporary) if address is None else _connect(address)
                 yield temporary
             finally:
-                ray.shutdown()
+                _shut_down()
     finally:
         read_authentication()
         shutil.rmtree(temporary, ignore_errors=True)
@@ -251,6 +252,21 @@ def _connect(address: str) -> None:
             f"the Ray cluster at {address} refuses the connection: {error}. Run on one of its "
             f"nodes, with its Ray version and, where it asks for one, its RAY_AUTH_TOKEN"
         ) from error
+
+
+def _shut_down() -> None:
+    """Ends Ray, or the connection to it, while no thread collects garbage.
+
+    A reference of Ray's that another thread, that of tracking, collects between the end of Ray's
+    core and that of the handle on it, ends the process at once and without a word.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def read_authentication() -> None:

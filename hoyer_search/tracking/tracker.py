@@ -7,7 +7,7 @@ import time
 from hoyer_search.errors import HoyerSearchError
 from hoyer_search.redaction import redact
 from hoyer_search.store import SweepFolder
-from hoyer_search.tracking.address import default_uri
+from hoyer_search.tracking.address import default_uri, is_server
 from hoyer_search.tracking.client import Client
 from hoyer_search.tracking.edge import settings
 from hoyer_search.tracking.sync import SyncReport, new_client, sync
@@ -23,9 +23,10 @@ LONGEST_REST = 20.0
 SLOW_SECONDS = 1.0
 """What answers more slowly holds nobody up at a sweep's end."""
 PATIENCE_SHARE = 0.01
-"""Part of a sweep's time that its end waits for MLflow's answers, however slow; or, if more, the
-seconds that follow: with an MLflow that answers slowly or not at all, and with any other."""
-PATIENCE_SECONDS = {"slow": 5.0, "prompt": 30.0}
+"""Part of a sweep's time that its end waits for MLflow's answers."""
+PATIENCE_SECONDS = {"slow server": 5.0, "else": 30.0}
+"""The same in seconds, if that is more. The first sync of a short sweep may be its last, and making
+a database takes some."""
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Tracker:
         """Syncs a last time, with report and registry, and ends the thread.
 
         It waits for MLflow's answers for 30 seconds, or 1% of the sweep's time if that is more;
-        for 5 seconds or 1% while MLflow answers slowly or not at all. The thread then ends by
+        for 5 seconds or 1% while a server answers slowly or not at all. The thread then ends by
         itself, unless the process does before.
 
         Args:
@@ -116,7 +117,8 @@ class Tracker:
     def _patience(self) -> float:
         share = PATIENCE_SHARE * (time.monotonic() - self._began)
         slow = self._client is not None and self._client.watch.slowness > SLOW_SECONDS
-        return max(share, PATIENCE_SECONDS["slow" if slow else "prompt"])
+        kind = "slow server" if slow and is_server(self._uri) else "else"
+        return max(share, PATIENCE_SECONDS[kind])
 
     def _loop(self) -> None:
         wait = self._seconds
