@@ -4,8 +4,6 @@ import os
 import sys
 import threading
 
-from hoyer_search.cli import main
-
 LEFT_BEHIND = "tracking"
 """Name of the thread that a sweep may leave behind, with MLflow (``tracking.tracker``)."""
 
@@ -17,9 +15,13 @@ def start() -> None:
     """
     code: str | int | None = 0
     try:
+        from hoyer_search.cli import main  # takes a while, in which Ctrl-C may come
+
         main()
     except SystemExit as error:
         code = error.code or 0
+    except KeyboardInterrupt:
+        code = 130
     if any(thread.name == LEFT_BEHIND for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -130,10 +130,7 @@ class Job:
         if self.storage.is_dir():
             folder = SweepFolder.open(self.storage, self.name)
             changed_config(folder, overrides or {})
-            if folder.running:
-                raise StorageError(
-                    f"sweep {self.name!r} is being run by another process: wait for it or stop it"
-                )
+            folder.check_idle()
         _submit(
             self,
             job_environment(working_dir, runtime_env),

@@ -288,9 +288,7 @@ class SweepFolder:
         try:
             lock.acquire()
         except Timeout as error:
-            raise StorageError(
-                f"sweep {self.name!r} is being run by {self._holder()}: wait for it or stop it"
-            ) from error
+            raise self._taken() from error
         holder = {"host": socket.gethostname(), "pid": os.getpid()}
         try:
             files.write_json(self.path / "driver.json", holder)
@@ -299,13 +297,23 @@ class SweepFolder:
             raise
         return lock
 
-    def _holder(self) -> str:
-        """Returns who said last that it runs the sweep: while the lock is held, its holder."""
+    def check_idle(self) -> None:
+        """Checks that no driver holds the sweep now.
+
+        Raises:
+            StorageError: One does; it is named.
+        """
+        if self.running:
+            raise self._taken()
+
+    def _taken(self) -> StorageError:
+        """Returns the error that names who said last that it runs the sweep."""
         try:
             holder = files.read_json(self.path / "driver.json")
-            return f"process {holder['pid']} on {holder['host']}"
+            who = f"process {holder['pid']} on {holder['host']}"
         except (OSError, ValueError, KeyError, TypeError):
-            return "another process"
+            who = "another process"
+        return StorageError(f"sweep {self.name!r} is being run by {who}: wait for it or stop it")
 
     @property
     def running(self) -> bool:

@@ -30,10 +30,11 @@ def test_a_second_driver_is_refused_and_told_who_has_the_sweep(toy_config, make_
     try:
         assert first.stdout.readline() == b"held\n"
         assert folder.state() == "running"
-        with pytest.raises(
-            StorageError, match=rf"is being run by process {first.pid} on \S+: wait"
-        ):
-            folder.lock()
+        for refused in (folder.lock, folder.check_idle):
+            with pytest.raises(
+                StorageError, match=rf"is being run by process {first.pid} on \S+: wait"
+            ):
+                refused()
         (folder.path / "driver.json").write_text("{torn")
         with pytest.raises(StorageError, match="is being run by another process"):
             folder.lock()
@@ -42,5 +43,6 @@ def test_a_second_driver_is_refused_and_told_who_has_the_sweep(toy_config, make_
         first.communicate()
     # Nothing of it is in the way, nor is it named any more.
     assert folder.state() == "interrupted"
+    folder.check_idle()
     with folder.lock():
         assert folder.state() == "running"
