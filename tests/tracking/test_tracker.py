@@ -39,6 +39,19 @@ def test_a_tracker_follows_a_sweep_to_its_end(stored: Builder, mlflow_api: Any) 
     assert mlflow_api.get_registered_model("hoyer-mnist-lenet_300_100").aliases
 
 
+def test_the_first_sync_of_a_short_sweep_may_be_its_last(
+    sweep: Builder, request: pytest.FixtureRequest
+) -> None:
+    sweep.pretrain()
+    sweep.trial(0)
+    sweep.finish()
+    tracker = Tracker(sweep.folder)
+    tracker.start()
+    assert tracker.close(), tracker.problem  # making the database alone takes seconds
+    mlflow_api = request.getfixturevalue("mlflow_api")  # which would make it
+    assert mlflow_api.get_registered_model("hoyer-mnist-lenet_300_100").aliases
+
+
 def test_mlflow_is_switched_off_from_calling_home_before_anything_imports_it(
     sweep: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
