@@ -116,8 +116,8 @@ def cluster(address: str | None) -> Iterator[Path]:
             "RAY_USAGE_STATS_ENABLED": "0",
             # Ray would wait for a worker a core, none of which Tune's actors can use.
             "RAY_prestart_worker_first_driver": "0",
-            # After 25 s without an answer Ray takes a node for dead, and ends its driver without a
-            # word. A machine that is alone may have been asleep, or busy.
+            # After 25 s without an answer Ray would take its only node for dead, and with it the
+            # sweep. It may have been asleep, or busy.
             "RAY_health_check_failure_threshold": "1000000",
         }
     try:
