@@ -32,7 +32,8 @@ from hoyer_search import files, results, spaces
 from hoyer_search.config import SweepConfig
 from hoyer_search.errors import StorageError, unknown_name
 from hoyer_search.front import Front
-from hoyer_search.memo import load_once, no_collection
+from hoyer_search.garbage import no_collection
+from hoyer_search.memo import load_once
 from hoyer_search.results import (
     Dense,
     Earlier,

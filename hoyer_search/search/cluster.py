@@ -1,7 +1,6 @@
 """The Ray cluster a sweep runs on: one of its own on this machine, or one that exists."""
 
 import contextlib
-import gc
 import logging
 import os
 import secrets
@@ -17,6 +16,7 @@ from ray import _raylet
 
 from hoyer_search.config import Resources
 from hoyer_search.errors import ConfigError, ConnectionFailed
+from hoyer_search.garbage import no_collection
 
 log = logging.getLogger(__name__)
 
@@ -260,13 +260,8 @@ def _shut_down() -> None:
     A reference of Ray's that another thread, that of tracking, collects between the end of Ray's
     core and that of the handle on it, ends the process at once and without a word.
     """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
+    with no_collection():
         ray.shutdown()
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def read_authentication() -> None:
