@@ -24,9 +24,11 @@ SLOW_SECONDS = 1.0
 """What answers more slowly holds nobody up at a sweep's end."""
 PATIENCE_SHARE = 0.01
 """Part of a sweep's time that its end waits for MLflow's answers."""
-PATIENCE_SECONDS = {"slow server": 5.0, "else": 30.0}
+PATIENCE_SECONDS = 30.0
 """The same in seconds, if that is more. The first sync of a short sweep may be its last, and making
 a database takes some."""
+SLOW_SERVER_SECONDS = 5.0
+"""In its place with a server that answers slowly or not at all."""
 
 log = logging.getLogger(__name__)
 
@@ -117,8 +119,9 @@ class Tracker:
     def _patience(self) -> float:
         share = PATIENCE_SHARE * (time.monotonic() - self._began)
         slow = self._client is not None and self._client.watch.slowness > SLOW_SECONDS
-        kind = "slow server" if slow and is_server(self._uri) else "else"
-        return max(share, PATIENCE_SECONDS[kind])
+        return max(
+            share, SLOW_SERVER_SECONDS if slow and is_server(self._uri) else PATIENCE_SECONDS
+        )
 
     def _loop(self) -> None:
         wait = self._seconds
