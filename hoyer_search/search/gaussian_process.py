@@ -23,6 +23,10 @@ NOISE = (0.02, 1.2)
 """The same of the noise's variance, beyond the known errors."""
 JITTER = 1e-6
 """Added to every variance, for numerical stability."""
+INSIDE = 0.1
+"""Part of a range at either end over which a prediction grows no less certain. A process knows
+least near edges, with nothing beyond them, and in four dimensions nearly all of the cube is near
+one: expected improvement would try little else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +108,33 @@ class GaussianProcess:
         Args:
             inputs: Shape (m, d).
         """
-        cross = _covariance(self.theta, _distances(inputs, self.inputs, self.categorical))
-        mean = cross @ self.weights.T
-        explained = np.sum((self.halves @ cross.T) ** 2, axis=1).T
-        std = np.sqrt(np.maximum(np.exp(self.theta[-2]) - explained, 1e-12))
-        return self.center + self.scale * mean, self.scale * std
+        cross = self._cross(inputs)
+        return self._mean(cross), self._std(cross)
 
     def predictive(self, inputs: Floats) -> tuple[Floats, Floats]:
         """Returns means and standard deviations of new observations, noise included.
 
+        What is near an edge counts as no less certain than what is a little inside (``INSIDE``).
+
         Args:
             inputs: Shape (m, d).
         """
-        mean, std = self.posterior(inputs)
-        return mean, np.sqrt(std**2 + np.exp(self.theta[-1]) * self.scale**2)
+        inside = np.where(self.categorical, inputs, np.clip(inputs, INSIDE, 1 - INSIDE))
+        std = self._std(self._cross(inside))
+        noise = np.exp(self.theta[-1]) * self.scale**2
+        return self._mean(self._cross(inputs)), np.sqrt(std**2 + noise)
+
+    def _cross(self, inputs: Floats) -> Floats:
+        """Returns covariances with the observations, shape (m, n)."""
+        return _covariance(self.theta, _distances(inputs, self.inputs, self.categorical))
+
+    def _mean(self, cross: Floats) -> Floats:
+        return np.asarray(self.center + self.scale * (cross @ self.weights.T))
+
+    def _std(self, cross: Floats) -> Floats:
+        explained = np.sum((self.halves @ cross.T) ** 2, axis=1).T
+        left = np.maximum(np.exp(self.theta[-2]) - explained, 1e-12)
+        return np.asarray(self.scale * np.sqrt(left))
 
     @classmethod
     def _of(

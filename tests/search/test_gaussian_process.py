@@ -69,6 +69,24 @@ def test_what_is_believed_narrows_the_model_and_keeps_its_mean():
     assert (after[1][1] < 0.7 * before[1][1]).all()
 
 
+def test_an_edge_is_no_less_certain_than_a_little_inside():
+    x, y = sines(3, noise=0.1)
+    model = GaussianProcess.fit(0.3 + 0.4 * x, y, np.zeros_like(y), categorical=NUMERIC)
+    edge, inside = np.array([[0.0], [1.0]]), np.array([[0.1], [0.9]])
+    assert (model.posterior(edge)[1] > 1.01 * model.posterior(inside)[1]).all()
+    mean, std = model.predictive(edge)
+    assert mean == pytest.approx(model.posterior(edge)[0])
+    assert std == pytest.approx(model.predictive(inside)[1])
+
+
+def test_a_choice_has_no_edge():
+    x, y = np.array([[0.0], [0.0], [1.0], [2.0]]), np.array([[0.0], [0.5], [5.0], [1.0]])
+    model = GaussianProcess.fit(x, y, np.zeros_like(y), categorical=np.array([True]))
+    mean, std = model.predictive(x)
+    assert mean == pytest.approx(model.posterior(x)[0])
+    assert std[0] < std[2]
+
+
 def test_choices_do_not_depend_on_the_order_of_their_indices():
     x = np.array([[0.0], [1.0], [2.0]] * 3)
     y = np.array([[0.0], [5.0], [1.0]] * 3)
