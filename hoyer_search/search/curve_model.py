@@ -12,7 +12,7 @@ from scipy.special import ndtr, ndtri
 from hoyer_search.results import Outlook
 from hoyer_search.search.gaussian_process import GaussianProcess
 from hoyer_search.search.profile import EXCESS, Profiles
-from hoyer_search.trial.levels import levels, weights
+from hoyer_search.trial.levels import levels, strictness
 from hoyer_search.trial.prediction import TrialCurve, accuracies, doublings
 
 Floats = npt.NDArray[np.float64]
@@ -93,8 +93,7 @@ class FrontImprovement:
     """By how much a new trial is expected to better the front.
 
     It is the expected gain in doublings of compression, a weighted mean over the floors and the
-    accuracies halfway between them: what a trial aims at when it chooses what to finetune (see
-    ``trial.levels``).
+    accuracies halfway between them (see ``trial.levels.strictness``).
 
     Attributes:
         model: Of the finished trials, and of those that run as if they had ended as expected.
@@ -136,7 +135,7 @@ class FrontImprovement:
     def __call__(self, points: Floats) -> Floats:
         """Returns the improvement at settings, shape (m, d), as shape (m,)."""
         gained = self.model.improvement(points, allowed=self.allowed, best=self.best)
-        return np.asarray(np.average(gained, axis=1, weights=weights(len(self.best))))
+        return np.asarray(np.average(gained, axis=1, weights=strictness(len(self.best))))
 
 
 def _between(values: Floats, at: Floats) -> Floats:

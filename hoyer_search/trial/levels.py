@@ -9,8 +9,8 @@ from hoyer_search.results import Dense
 Floats = npt.NDArray[np.float64]
 
 STRICTEST, FLOOR = 3.0, 2.0
-"""What a doubling counts at the strictest floor, where a network's luck matters most, and at the
-others; between floors it is 1."""
+"""What a doubling counts within a trial at the strictest floor, where a network's luck matters most,
+and at the others; between floors it is 1."""
 
 
 def floors(dense: Dense, objective: Objective) -> Floats:
@@ -28,7 +28,9 @@ def levels(floors: Floats) -> Floats:
 
 
 def weights(count: int) -> Floats:
-    """Returns what a doubling of compression counts at each of ``levels``, shape (count,).
+    """Returns what a doubling counts at each of ``levels`` within a trial, shape (count,).
+
+    That is, in choosing what to finetune and whether to go on.
 
     Args:
         count: How many levels there are, an odd number: every other one is a floor.
@@ -36,4 +38,18 @@ def weights(count: int) -> Floats:
     counts = np.ones(count)
     counts[::2] = FLOOR
     counts[0] = STRICTEST
+    return counts
+
+
+def strictness(count: int) -> Floats:
+    """Returns what a doubling counts at each of ``levels`` to a sampler, shape (count,).
+
+    The loosest floor counts 1 and each stricter one 1 more, since settings that keep it are rarer;
+    between floors it is 1.
+
+    Args:
+        count: How many levels there are, an odd number: every other one is a floor.
+    """
+    counts = np.ones(count)
+    counts[::2] = np.arange(counts[::2].size, 0, -1)
     return counts
