@@ -9,8 +9,8 @@ from hoyer_search.results import Dense
 Floats = npt.NDArray[np.float64]
 
 STRICTEST, FLOOR = 3.0, 2.0
-"""What a doubling counts within a trial at the strictest floor, where a network's luck matters most,
-and at the others; between floors it is 1."""
+"""What a doubling counts within a trial at the strictest floor, where luck matters most, and at the
+others; between floors it is 1."""
 
 
 def floors(dense: Dense, objective: Objective) -> Floats:
