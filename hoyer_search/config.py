@@ -17,6 +17,7 @@ from pydantic import (
 from hoyer_search.results import Sparsity, Value
 
 ROUNDING = 1e-12
+MOST_TRIALS = 100_000
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Arguments = dict[str, Any]
@@ -274,7 +275,7 @@ class Objective(Section):
 class Budget(Section):
     """When the sweep stops: at the first limit reached, once the trials that run have ended."""
 
-    trials: int = Field(default=20, ge=1, le=100_000)
+    trials: int = Field(default=20, ge=1, le=MOST_TRIALS)
     """Number of trials."""
     hours: Positive | None = None
     """Wall hours of search after which no further trial starts; time between an interruption and

@@ -1,6 +1,6 @@
 """Why a sweep's search ended, what it had used, and how to let it go on."""
 
-from hoyer_search.config import SweepConfig
+from hoyer_search.config import MOST_TRIALS, SweepConfig
 from hoyer_search.results import Finished, Usage
 
 
@@ -26,11 +26,15 @@ def stop_text(config: SweepConfig, finished: Finished, usage: Usage) -> str:
 def more_budget(config: SweepConfig, finished: Finished) -> str | None:
     """Returns a setting that lets a finished search go on: twice the limit that ended it.
 
-    It has the form ``budget.trials=40``; None when more budget would change nothing.
+    It has the form ``budget.trials=40``; None when more budget would change nothing, or no more is
+    allowed.
     """
     name = finished.stopped_by or "trials"
     limit = getattr(config.budget, name, None)
-    return None if limit is None else f"budget.{name}={2 * limit:g}"
+    if limit is None or (name, limit) == ("trials", MOST_TRIALS):
+        return None
+    more = min(2 * limit, MOST_TRIALS) if name == "trials" else 2 * limit
+    return f"budget.{name}={more}"
 
 
 def used_hours(usage: Usage) -> dict[str, float]:
