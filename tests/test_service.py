@@ -38,9 +38,17 @@ class OpenCluster(BaseHTTPRequestHandler):
             "/api/version": {"ray_version": ray.__version__},
             "/api/authentication_mode": {"authentication_mode": "disabled"},
             "/api/v0/nodes": {"result": True, "msg": "", "data": {"result": listed}},
-            "/api/jobs/": [],
+            "/api/jobs/": self.server.jobs,
         }
-        body = json.dumps(answers[self.path.partition("?")[0]]).encode()
+        self._answer(answers[self.path.partition("?")[0]])
+
+    def do_POST(self) -> None:
+        job = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.jobs.append({"type": "SUBMISSION", "status": "PENDING", **job})
+        self._answer({"job_id": job["submission_id"], "submission_id": job["submission_id"]})
+
+    def _answer(self, answer: object) -> None:
+        body = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -53,7 +61,7 @@ class OpenCluster(BaseHTTPRequestHandler):
 @pytest.fixture
 def open_cluster():
     with ThreadingHTTPServer(("127.0.0.1", 0), OpenCluster) as server:
-        server.node_ip = "127.0.0.1"
+        server.node_ip, server.jobs = "127.0.0.1", []
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -67,12 +75,17 @@ def test_a_cluster_that_anybody_can_use_is_refused(open_cluster, monkeypatch, ca
     open_cluster.node_ip = "192.0.2.7"
     with pytest.raises(ConnectionFailed, match=r"whoever reaches 192\.0\.2\.7 can run code"):
         Jobs(address).check_closed()
-    code, _, error = call(
-        monkeypatch, capsys, "submit", "quickstart", "--address", address, "--storage", tmp_path
-    )
+    submit = ("submit", "quickstart", "--name", "q", "--address", address, "--storage", tmp_path)
+    code, _, error = call(monkeypatch, capsys, *submit)
     assert code == 2
     assert "--insecure" in error
-    assert list(tmp_path.iterdir()) == []
+    assert (list(tmp_path.iterdir()), open_cluster.jobs) == ([], [])
+
+    code, _, error = call(monkeypatch, capsys, *submit, "--insecure")
+    assert code == 0, error
+    (job,) = open_cluster.jobs
+    assert job["submission_id"] == "q"
+    assert job["entrypoint"].startswith(f"python -m hoyer_search drive q --storage {tmp_path}")
 
 
 @pytest.mark.parametrize(
