@@ -111,7 +111,7 @@ def test_loopback(host, expected):
         (["TOY", "--tracking-uri", "http://me:secret@host:5000"], "may hold no password"),
         (["TOY", "--address", "head:6379"], "e.g. http://head:8265; got 'head:6379'"),
         (["TOY", "--retries", "-1"], "-1 is not in the range"),
-        (["TOY"], "no Ray cluster answers"),
+        (["TOY"], "Give the address of its dashboard"),
     ],
 )
 def test_bad_input_is_refused(monkeypatch, capsys, toy_file, tmp_path, arguments, message):

@@ -76,22 +76,20 @@ def check_cluster(resources: Resources, *, address: str | None) -> None:
             f"--address takes HOST:PORT of a Ray cluster, e.g. head:6379; got {address!r}. "
             "Submit to a dashboard, http://HOST:PORT, by `hoyer-search submit`"
         )
-    check_reachable(host.strip("[]"), int(port), address)
+    remedy = "Start one by `ray start --head`, or leave out --address to run on this machine"
+    check_reachable(host.strip("[]"), int(port), address, remedy=remedy)
 
 
-def check_reachable(host: str, port: int, address: str) -> None:
+def check_reachable(host: str, port: int, address: str, *, remedy: str) -> None:
     """Checks that something listens where a cluster should.
 
     Raises:
-        ConnectionFailed: Nothing answers within 3 s; ``address`` is named.
+        ConnectionFailed: Nothing answers within 3 s; ``address`` and ``remedy`` are named.
     """
     try:
         socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise ConnectionFailed(
-            f"no Ray cluster answers at {address}: {error}. Start one by `ray start --head`, or "
-            f"leave out --address to run on this machine"
-        ) from error
+        raise ConnectionFailed(f"no Ray cluster answers at {address}: {error}. {remedy}") from error
 
 
 @contextlib.contextmanager

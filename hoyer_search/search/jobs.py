@@ -232,7 +232,8 @@ def _check_address(address: str) -> None:
             f"http://head:8265; got {address!r}"
         )
     default = 443 if parts.scheme == "https" else 80
-    check_reachable(host, port or default, address)
+    remedy = "Give the address of its dashboard, as `ray start --head` prints it on the head"
+    check_reachable(host, port or default, address, remedy=remedy)
 
 
 _STATES: Mapping[JobStatus, JobState] = {
