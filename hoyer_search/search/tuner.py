@@ -174,9 +174,10 @@ class SearchRun:
         self._run_all(Retrainings(self._folder, self._config), trainable)
 
     def _pretrain(self, pretrain: Pretrain, data: ray.ObjectRef[Any]) -> None:
-        for progress in pretrain_remotely(pretrain, self._folder, self._config, data):
+        for progress in pretrain_remotely(
+            pretrain, self._folder, self._config, data, watchdog=self._watchdog
+        ):
             self._stopping.meter.tick(running=0)
-            self._watchdog.learn(progress)
             self._emit(Event(progress=progress))
             self._interruption.check()
 

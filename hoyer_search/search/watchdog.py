@@ -63,6 +63,7 @@ class Watchdog:
 
     def stepped(self, uid: str) -> None:
         """Notes that a trial has started or made a step."""
+        self._tick()
         self._last[uid] = self._now
 
     def left(self, uid: str) -> None:
@@ -71,11 +72,14 @@ class Watchdog:
 
     def look(self, running: Iterable[str]) -> Iterator[tuple[str, float]]:
         """Yields the trials that hang, of those that run, and their seconds without a step."""
-        now = self._clock()
-        self._now += min(now - self._looked, LONGEST_LOOK)
-        self._looked = now
+        self._tick()
         limit = self.limit
         for uid in running:
             seconds = self._now - self._last.setdefault(uid, self._now)
             if limit is not None and seconds > limit:
                 yield uid, seconds
+
+    def _tick(self) -> None:
+        now = self._clock()
+        self._now += min(now - self._looked, LONGEST_LOOK)
+        self._looked = now

@@ -13,13 +13,14 @@ import toy_pipeline as toy
 from processes import descendants, kill_driver, read, wait_for
 
 from hoyer_search.config import Budget, SweepConfig
-from hoyer_search.errors import ConfigError, ConnectionFailed, TrialDiverged
+from hoyer_search.errors import ConfigError, ConnectionFailed, TrialDiverged, TrialError
 from hoyer_search.results import Event
 from hoyer_search.search.cluster import Slots, cluster
 from hoyer_search.search.pretraining import pretrain_remotely, pretrains_here
 from hoyer_search.search.stopping import Stopping
 from hoyer_search.search.study import Study
 from hoyer_search.search.tuner import SearchRun, run_search
+from hoyer_search.search.watchdog import Watchdog
 from hoyer_search.store import SweepFolder
 
 HERE = Path(__file__).parent
@@ -197,6 +198,13 @@ def test_a_sweep_survives_ctrl_c_and_kill_9_of_its_driver(toy_config, make_sweep
 
 
 @pytest.mark.slow
+def pretrained(pretrain, folder, data):
+    """Pretrains in a worker, and returns the epochs of its steps."""
+    watchdog = Watchdog(minutes=0.1)
+    steps = pretrain_remotely(pretrain, folder, folder.config(), data, watchdog=watchdog)
+    return [step.epoch for step in steps]
+
+
 def test_on_a_cluster_that_runs_already(toy_config, make_sweep):
     """Several cases on one cluster, since it takes seconds to start."""
     config = toy_config(sampler="random", budget__trials=3)
@@ -220,12 +228,19 @@ def test_on_a_cluster_that_runs_already(toy_config, make_sweep):
         # What pretraining raises is raised as it is.
         folder = make_sweep(config, "diverging")
         with pytest.raises(TrialDiverged, match="dense network"):
-            list(pretrain_remotely(toy.pretrain_diverging, folder, config, data))
+            pretrained(toy.pretrain_diverging, folder, data)
 
-        # Pretraining goes on after its worker died.
-        steps = list(pretrain_remotely(toy.pretrain_dying_once, folder, config, data))
-        assert [step.epoch for step in steps] == [1, 2]
+        # Pretraining goes on after its worker died, and after it hung.
+        assert pretrained(toy.pretrain_dying_once, folder, data) == [1, 2]
         assert folder.dense() == toy.DENSE
+        folder = make_sweep(config, "hanging-once")
+        assert pretrained(toy.pretrain_hanging_once, folder, data) == [1, 1, 1, 2]
+
+        # Not for ever: a worker that dies each time is given three.
+        folder = make_sweep(config, "dying")
+        with pytest.raises(TrialError, match="pretraining was given up, its worker lost 3 times"):
+            pretrained(toy.pretrain_dying, folder, data)
+        assert toy.notes(folder.path) == ["pretraining died"] * 3
 
         # What the listener raises ends the search, as it is.
         def refuse(event: Event) -> None:

@@ -97,3 +97,11 @@ def test_what_an_earlier_driver_saw_counts(toy_config, make_sweep):
     dog, _ = watch()
     dog.learn_all(folder)
     assert dog.limit == 1200.0
+
+
+def test_what_passed_before_a_step_does_not_count():
+    dog, clock = watch(minutes=0.05)
+    clock.now += 100
+    dog.stepped("a")
+    assert [*dog.look(("a",))] == []
+    assert pass_time(dog, clock, 10) == {"a": 4}

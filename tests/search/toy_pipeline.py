@@ -7,6 +7,7 @@ notes every start and end of a trial in the sweep's folder, for tests to look at
 import dataclasses
 import math
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,22 @@ def pretrain_dying_once(folder: SweepFolder, config: SweepConfig, data: Any) -> 
     if "pretraining died" not in notes(folder.path):
         note(folder, "pretraining died")
         os._exit(1)
+    yield from pretrain(folder, config, data)
+
+
+def pretrain_dying(folder: SweepFolder, config: SweepConfig, data: Any) -> Iterator[Progress]:
+    yield from ()
+    note(folder, "pretraining died")
+    os._exit(1)
+
+
+def pretrain_hanging_once(
+    folder: SweepFolder, config: SweepConfig, data: Any
+) -> Iterator[Progress]:
+    yield progress("pretrain", 1)
+    if "pretraining hung" not in notes(folder.path):
+        note(folder, "pretraining hung")
+        os.kill(os.getpid(), signal.SIGSTOP)
     yield from pretrain(folder, config, data)
 
 
