@@ -125,5 +125,11 @@ def _load_tensors(state: State, tensors: dict[str, Tensor]) -> None:
     state.optimizer.load_state_dict(
         {"state": optimizer, "param_groups": state.optimizer.state_dict()["param_groups"]}
     )
+    # Fused optimizers walk the memory of parameters and their state side by side, whatever the
+    # strides: both must lie alike, and a file holds no layout.
+    for parameter, values in state.optimizer.state.items():
+        for key, value in values.items():
+            if value.shape == parameter.shape:
+                values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     device = next(state.model.parameters()).device
     state.best_weights = {k: v.to(device) for k, v in parts["best"].items()} or None
