@@ -69,7 +69,7 @@ class CoupledGroupHS(Regularizer):
         """
         values, norms, coupled, slopes = self._parts(weights)
         for stream, group_sizes in zip(self._streams, coupled, strict=True):
-            total = scales[stream].sum()
+            total = torch.stack([scales[layer] for layer in stream]).sum()
             for layer in stream:
                 groups = self._groups[layer]
                 own = group_sizes if groups is None else group_sizes[groups]

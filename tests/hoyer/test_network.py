@@ -4,9 +4,16 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hoyer_search.errors import ConfigError, InputError
-from hoyer_search.hoyer import REGULARIZERS, GroupHS, add_gradients_, make_regularizer
+from hoyer_search.hoyer import (
+    REGULARIZERS,
+    CoupledGroupHS,
+    GroupHS,
+    add_gradients_,
+    make_regularizer,
+)
 
 
 def network() -> list[nn.Parameter]:
@@ -65,6 +72,29 @@ def test_no_host_sync(regularizer) -> None:
             weights[0].sum().item()
     meta = [nn.Parameter(torch.empty(8, 5, 3, 3, device="meta"))]
     assert add_gradients_(regularizer, meta, decay=0.1).device.type == "meta"
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses copies between devices that make the host wait."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and kwargs.get("device") is not None:
+            there = torch.device(kwargs["device"]).type
+            assert there == args[0].device.type or kwargs.get("non_blocking"), "a copy that waits"
+        return func(*args, **kwargs)
+
+
+@pytest.mark.parametrize("name", [*sorted(REGULARIZERS), "coupled"])
+def test_no_copy_to_a_gpu_waits(name: str) -> None:
+    """Shapes and devices are known to fake tensors also without a GPU."""
+    made = CoupledGroupHS([None, None]) if name == "coupled" else make_regularizer(name)
+    with FakeTensorMode():
+        weights = [nn.Parameter(torch.empty(8, c, 3, 3, device="cuda")) for c in (4, 8)]
+        for weight in weights:
+            weight.grad = torch.empty_like(weight)
+        with NoWaiting():
+            assert add_gradients_(made, weights, decay=0.1).device.type == "cuda"
 
 
 def test_number_of_layer_weights_is_checked() -> None:
