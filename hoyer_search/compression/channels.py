@@ -11,7 +11,12 @@ from torch.utils.hooks import RemovableHandle
 
 from hoyer_search.compression import tracing
 from hoyer_search.compression.flow import Combine, Step, lasting
-from hoyer_search.compression.layers import TRANSPOSED_TYPES, num_filters, prunable_layers
+from hoyer_search.compression.layers import (
+    PRUNABLE_TYPES,
+    TRANSPOSED_TYPES,
+    num_filters,
+    prunable_layers,
+)
 from hoyer_search.compression.layouts import Balance, Channels
 from hoyer_search.compression.walking import Walk
 from hoyer_search.errors import InputError, PluginError
@@ -188,9 +193,14 @@ def _check_ends(walk: Walk) -> None:
 
 def _run(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, TracedLayer]:
     """Runs the network once and counts the positions of its prunable layers."""
-    positions = dict.fromkeys(prunable_layers(model), 0)
+    layers = prunable_layers(model)
+    positions = dict.fromkeys(layers, 0)
+    names = {id(layer.weight): name for name, layer in layers.items()}
     handles: list[RemovableHandle] = []
-    for name, layer in prunable_layers(model).items():
+    for module in model.modules():
+        name = names.get(id(module._parameters.get("weight")))
+        if name is None or not isinstance(module, PRUNABLE_TYPES):
+            continue
 
         def count(
             module: nn.Module, given: tuple[Tensor, ...], output: Tensor, name: str = name
@@ -200,7 +210,7 @@ def _run(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, TracedLayer]
                 tensor, size = given[0], module.in_channels
             positions[name] += tensor.numel() // (len(inputs[0]) * size)
 
-        handles.append(layer.register_forward_hook(count))
+        handles.append(module.register_forward_hook(count))
     try:
         model(*inputs)
     except Exception as error:
@@ -218,5 +228,5 @@ def _run(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, TracedLayer]
             groups=getattr(layer, "groups", 1),
             transposed=isinstance(layer, TRANSPOSED_TYPES),
         )
-        for name, layer in prunable_layers(model).items()
+        for name, layer in layers.items()
     }

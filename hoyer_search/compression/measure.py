@@ -1,8 +1,13 @@
 """Sizes of a pruned network: the paper's counts, and those of the network as it runs."""
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hoyer_search.compression.channels import ChannelGraph, Inputs, as_inputs, evaluating
@@ -125,7 +130,7 @@ def count_macs(model: nn.Module, example_inputs: Inputs) -> Counts:
         logical_macs=int(masks.macs()),
         parameters=num_parameters(model),
         nonzeros=int(masks.nonzeros()),
-        bytes=sum(t.numel() * t.element_size() for t in model.state_dict().values()),
+        bytes=sum(t.nbytes for t in (*model.parameters(), *model.buffers())),
         layers=layers,
     )
 
@@ -137,9 +142,23 @@ def physical_macs(model: nn.Module, example_inputs: Inputs) -> int:
     one for the MACs of one example.
     """
     inputs = as_inputs(example_inputs, model)
-    with evaluating(model), FlopCounterMode(display=False) as counter:
+    with evaluating(model), _plain_kernels(), FlopCounterMode(display=False) as counter:
         model(*inputs)
     return int(counter.get_total_flops()) // 2
+
+
+@contextlib.contextmanager
+def _plain_kernels() -> Iterator[None]:
+    """Has attention and recurrent layers run as matrix products: their own kernels do not count."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*TF32")  # which the flags leave as it is
+            with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
+                yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def num_parameters(model: nn.Module) -> int:

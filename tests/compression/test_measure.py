@@ -1,10 +1,12 @@
 import pytest
 import torch
 from small_networks import seeded
+from torch import nn
 
 from hoyer_search.compression.channels import ChannelGraph
 from hoyer_search.compression.masks import Masks, masks_from_zeros
 from hoyer_search.compression.measure import (
+    count_macs,
     layer_results,
     num_parameters,
     physical_macs,
@@ -83,3 +85,42 @@ def test_physical_macs_and_parameters_count_zeros_and_biases():
     assert physical_macs(model, example[:1]) == 2_293_000
     assert num_parameters(model) == 430_500 + 20 + 50 + 500 + 10
     assert model.training
+
+
+def test_a_shared_weight_counts_each_time_it_runs_and_is_stored_once():
+    model = nn.Sequential(nn.Linear(8, 8, bias=False), nn.ReLU(), nn.Linear(8, 8, bias=False))
+    model[2].weight = model[0].weight
+    counts = count_macs(model, torch.zeros(1, 8))
+    assert counts.physical_macs == counts.logical_macs == 128
+    assert (counts.parameters, counts.bytes) == (64, 256)
+
+
+class Attending(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        if isinstance(self.layer, nn.MultiheadAttention):
+            return self.layer(x, x, x, need_weights=False)[0]
+        out = self.layer(x)
+        return out[0] if isinstance(out, tuple) else out
+
+
+@pytest.mark.parametrize(
+    ("layer", "macs"),
+    [  # 10 steps of 16 numbers; queries, keys, values and output; products of all pairs of steps
+        (nn.MultiheadAttention(16, 4, batch_first=True), 4 * 10 * 16**2 + 2 * 10**2 * 16),
+        (
+            nn.TransformerEncoderLayer(16, 4, 32, batch_first=True),
+            4 * 10 * 16**2 + 2 * 10**2 * 16 + 2 * 10 * 16 * 32,
+        ),
+        (nn.LSTM(16, 16, batch_first=True), 10 * 2 * 4 * 16**2),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.filterwarnings("error")
+def test_attention_and_recurrent_layers_count_in_physical_macs(layer, macs):
+    assert physical_macs(Attending(layer), torch.zeros(1, 10, 16)) == macs
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert torch.backends.mkldnn.enabled
