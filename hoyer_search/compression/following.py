@@ -24,7 +24,7 @@ def layer(walk: Walk, node: fx.Node, source: Layout) -> Value:
     module = cast(PrunableLayer, walk.module(node))
     if name not in walk.prunable:
         return walk.unknown(node, f"{name} has no weight of its own")
-    if walk.owners[id(module.weight)] > 1 or name in walk.exposed:
+    if walk.shares(module) or name in walk.exposed:
         return walk.unknown(node, f"{name} shares its weights")
     linear = isinstance(module, nn.Linear)
     dim = len(walk.shapes[node]) - 1 if linear else 1
@@ -81,7 +81,7 @@ def norm(walk: Walk, node: fx.Node, source: Layout) -> Value:
     """A BatchNorm. Without affine parameters its mean is still subtracted."""
     name = walk.name(node)
     module = cast(_BatchNorm, walk.module(node))
-    if source.dim != 1 or name in walk.exposed or walk.owners[id(module.weight)] > 1:
+    if source.dim != 1 or name in walk.exposed or walk.shares(module):
         return walk.unknown(node, f"{name} is used in an unusual way")
     if name in walk.norms:
         walk.layouts.join(walk.norms[name], source.channels)

@@ -77,6 +77,11 @@ class Walk:
         )
         self.prunable = set(prunable_layers(self.modules[""]))
 
+    def shares(self, module: nn.Module) -> bool:
+        """Returns whether another module holds a parameter of this one."""
+        own = [p for p in module._parameters.values() if p is not None]
+        return any(self.owners[id(p)] > 1 for p in own)
+
     # Tensors
 
     def tensor(self, channels: Channels, dim: int = 1) -> Layout:

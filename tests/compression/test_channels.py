@@ -97,6 +97,19 @@ def test_shared_weights_are_pinned():
     assert graph.layers["fc1"].rows is None
 
 
+def test_a_shared_weight_counts_its_positions_wherever_it_is_used():
+    graph = ChannelGraph.trace(Tied(), torch.randn(3, 4))
+    assert {name: layer.positions for name, layer in graph.layers.items()} == {"fc1": 2, "fc3": 1}
+
+
+def test_a_layer_whose_bias_another_one_uses_keeps_its_filters():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    model[2].bias = model[0].bias
+    graph = ChannelGraph.trace(model, torch.randn(3, 4))
+    assert {"0 shares its weights", "2 shares its weights"} <= set(graph.pins.values())
+    assert graph.layers["0"].rows is None
+
+
 def test_a_layer_called_twice_joins_what_it_reads_and_makes():
     model = nn.Sequential(nn.Linear(2, 4), Twice())
     graph = ChannelGraph.trace(model, torch.randn(3, 2))
