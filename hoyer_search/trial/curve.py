@@ -116,7 +116,11 @@ def look_at_milestones(
             return []
         points: dict[int, CurvePoint] = {}
         grid = threshold_grid(
-            model, rule=pruning.rule, granularity=pruning.granularity, points=GRID
+            model,
+            rule=pruning.rule,
+            granularity=pruning.granularity,
+            points=GRID,
+            exclude=matching(pruning.exclude, graph.layers),
         )
 
         def evaluate(index: int) -> float:
