@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from typing_extensions import override
 
 from hoyer_search.datasets.splits import Examples, Source, count
+from hoyer_search.trial.randomness import seeded
 
 Batch = tuple[Tensor, Tensor]
 EVALUATION_BATCH = 1000
@@ -76,7 +77,9 @@ class LoaderBatches(Batches):
 
     @override
     def in_order(self) -> Iterator[Batch]:
-        return self._batches(min(EVALUATION_BATCH, 250), shuffle=False, generator=None)
+        # A split may be read through random augmentation: then alike each time.
+        with seeded(0):
+            yield from self._batches(min(EVALUATION_BATCH, 250), shuffle=False, generator=None)
 
     def _batches(
         self, size: int, *, shuffle: bool, generator: torch.Generator | None

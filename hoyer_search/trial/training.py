@@ -17,6 +17,7 @@ from hoyer_search.hoyer import Regularizer, add_gradients_
 from hoyer_search.results import CurvePoint
 from hoyer_search.trial.batches import Batches
 from hoyer_search.trial.checkpoint import Checkpoints, State
+from hoyer_search.trial.randomness import seed_all
 
 
 @contextlib.contextmanager
@@ -143,7 +144,7 @@ def train(
     steps = math.ceil(train_data.num_examples / settings.batch_size)
     for epoch in range(state.epoch, settings.epochs):
         start = time.perf_counter()
-        torch.manual_seed(derive_seed(seed, "epoch", epoch))
+        seed_all(derive_seed(seed, "epoch", epoch))
         loss, penalty_value = train_epoch(
             model,
             optimizer,

@@ -1,5 +1,7 @@
 """Both kinds of batches keep one contract: every example once, in an order of the seed."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -50,3 +52,25 @@ def test_arrays_are_shared_and_may_be_read_only():
     inputs.setflags(write=False)
     shared = TensorBatches(Examples(inputs, EXAMPLES.labels), torch.device("cpu"))
     assert shared._inputs.data_ptr() == inputs.ctypes.data
+
+
+class Noisy(Dataset):
+    """Draws noise for each example from all three global generators."""
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, index):
+        noise = [random.random(), float(np.random.rand()), float(torch.rand(()))]
+        return torch.tensor(noise), index
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_random_augmentation_is_the_same_at_each_evaluation_and_leaves_others_alone(cpus):
+    batches = make_batches(Noisy(), torch.device("cpu"), cpus=cpus)
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    first, second = (torch.cat([x for x, _ in batches.in_order()]) for _ in range(2))
+    assert torch.equal(first, second)
+    assert first.unique().numel() > 2 * N
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    assert after == states

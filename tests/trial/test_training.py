@@ -1,10 +1,14 @@
 """The training loop: same bytes for the same seed, zeros stay zero, resumable anywhere."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import Dataset
 
 from hoyer_search.compression.channels import ChannelGraph
 from hoyer_search.compression.masks import make_masks
@@ -72,6 +76,27 @@ def test_training_learns(batches, tmp_path):
 def test_the_same_seed_gives_the_same_bytes(batches, tmp_path):
     first, _ = fit(batches, tmp_path / "a")
     second, _ = fit(batches, tmp_path / "b")
+    assert torch.equal(weights(first), weights(second))
+
+
+class Shaken(Dataset):
+    """Examples with noise of Python's and of numpy's own generators."""
+
+    def __init__(self, data):
+        self._images, self._labels = data
+
+    def __len__(self):
+        return len(self._labels)
+
+    def __getitem__(self, index):
+        noise = random.random() + np.random.rand()
+        return self._images[index] + float(noise), self._labels[index]
+
+
+def test_the_same_seed_gives_the_same_bytes_with_random_augmentation(batches, tmp_path):
+    noisy = make_batches(to_source(Shaken(toys.blobs().train), name="train"), CPU, cpus=1)
+    first, _ = fit((noisy, batches[1]), tmp_path / "a")
+    second, _ = fit((noisy, batches[1]), tmp_path / "b")
     assert torch.equal(weights(first), weights(second))
 
 
