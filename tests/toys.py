@@ -71,6 +71,26 @@ def diverging() -> nn.Module:
     return Exploding()
 
 
+def emptied() -> nn.Module:
+    """Returns a network whose weights are zero, and stay so: no gradient passes them."""
+    model = mlp()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    return model
+
+
+def volumes() -> nn.Module:
+    """Returns a network that makes volumes of images."""
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.Unflatten(1, (1, 4)),
+        nn.Conv3d(1, 3, 3),
+        nn.Flatten(),
+        nn.Linear(24, 4),
+    )
+
+
 def branching() -> nn.Module:
     """Returns a network whose path depends on its values: torch.fx cannot trace it."""
 

@@ -219,13 +219,18 @@ class _Trial:
             return self.spec.retrains.thresholds
         if "threshold" in self.spec.params:
             return [float(self.spec.params["threshold"])]
-        return threshold_grid(
+        grid = threshold_grid(
             model,
             rule=self.config.pruning.rule,
             granularity=self.config.pruning.granularity,
             points=self.config.pipeline.curve.points,
             exclude=matching(self.config.pruning.exclude, prunable_layers(model)),
         )
+        if not grid:
+            raise TrialDiverged(
+                "every weight that may be pruned is zero after regularizing: lower the decay"
+            )
+        return grid
 
     def _finetune(
         self,

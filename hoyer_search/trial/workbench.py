@@ -65,8 +65,10 @@ class Workbench:
         model = models.build(self.config.model.factory, self.config.model.arguments)
         model = model.to(self.device)
         if len(self.data.input_shape) == 3:
-            # Convolutions run faster in this layout, on CPUs and on GPUs.
-            model = model.to(memory_format=torch.channels_last)
+            # Convolutions of images run faster in this layout, on CPUs and on GPUs.
+            for weight in model.parameters():
+                if weight.ndim == 4:
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         return model
 
     def graph(self, model: nn.Module) -> ChannelGraph:

@@ -283,6 +283,13 @@ def test_a_diverging_trial_says_so(start):
     assert folder.result(diverging.uid) is None
 
 
+def test_a_trial_of_which_nothing_is_left_says_so(start):
+    folder, spec, data, _ = start(model__factory="toys:emptied")
+    with pytest.raises(TrialDiverged, match="every weight that may be pruned is zero"):
+        list(run_trial(folder, spec, data))
+    assert folder.result(spec.uid) is None
+
+
 def test_given_weights_replace_pretraining(start, tmp_path):
     torch.manual_seed(4)
     model = toys.mlp()

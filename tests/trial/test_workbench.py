@@ -38,6 +38,15 @@ def penalty(toy_config):
     return make
 
 
+def test_only_weights_of_images_lie_channels_last(toy_config):
+    config = toy_config(model__factory="toys:volumes")
+    bench = Workbench(config, datasets.load(config.data, seed=0, protocol="honest"))
+    model = bench.model()
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert model[2].weight.is_contiguous()
+    assert model(bench.example).shape == (1, 4)
+
+
 @pytest.mark.parametrize("groups", ["layer", "coupled"])
 def test_groups_of_every_layer_are_its_own_filters_and_channels(penalty, groups):
     found, model = penalty(regularizer__groups=groups)
