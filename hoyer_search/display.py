@@ -20,12 +20,25 @@ class Display:
     """
 
     def __init__(
-        self, console: Console, *, trials: int, get_front: Callable[[], Front | None]
+        self,
+        console: Console,
+        *,
+        trials: int,
+        get_front: Callable[[], Front | None],
+        ended: int = 0,
     ) -> None:
+        """Creates a display.
+
+        Args:
+            console: Where to show it.
+            trials: Trials of the sweep.
+            get_front: Returns the front so far.
+            ended: Trials that ended before.
+        """
         self._console, self._trials, self._get_front = console, trials, get_front
         self._running: dict[str, tuple[TrialSpec, Progress | None, float]] = {}
         self._pretraining: Progress | None = None
-        self._ended = self._failed = self._stopped = 0
+        self._ended, self._failed, self._stopped = ended, 0, 0
         self._front: Front | None = None
         self._durations: list[float] = []
         self._live = Live(
@@ -100,7 +113,7 @@ class Display:
         if self._failed:
             head += f", {self._failed} failed"
         parts: list[Text | Table] = [Text(head, style="bold")]
-        if not self._running and not self._ended:
+        if not self._running and not self._durations:
             doing = "starting Ray"
             if self._pretraining is not None:
                 doing = f"pretraining the dense network: {_stage(self._pretraining)}"

@@ -31,9 +31,11 @@ def more_budget(config: SweepConfig, finished: Finished) -> str | None:
     """
     name = finished.stopped_by or "trials"
     limit = getattr(config.budget, name, None)
-    if limit is None or (name, limit) == ("trials", MOST_TRIALS):
+    if limit is None or (name == "trials" and max(limit, finished.trials) >= MOST_TRIALS):
         return None
-    more = min(2 * limit, MOST_TRIALS) if name == "trials" else 2 * limit
+    more = 2 * limit
+    if name == "trials":  # of which more than the budget may have ended, before it was made smaller
+        more = min(2 * max(limit, finished.trials), MOST_TRIALS)
     return f"budget.{name}={more}"
 
 

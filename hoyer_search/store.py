@@ -18,6 +18,7 @@ STORAGE/SWEEP/report.html         what `hoyer-search report` wrote
 import json
 import os
 import re
+import shlex
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -371,9 +372,10 @@ def check_new(storage: Path, name: str) -> None:
     check_name(name)
     check_is_folder(storage)
     if (storage / name).exists():
+        where = shlex.quote(str(storage))
         raise StorageError(
             f"sweep {name!r} exists already in {storage.absolute()}: choose another name, "
-            f"or go on with it by `hoyer-search resume {name} --storage {storage}`"
+            f"or go on with it by `hoyer-search resume {name} --storage {where}`"
         )
 
 

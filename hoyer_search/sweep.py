@@ -6,6 +6,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -237,7 +238,7 @@ def _search(
             log.warning(
                 "MLflow lacks some of the sweep (%s); `hoyer-search sync %s` uploads it",
                 tracker.problem,
-                folder.name,
+                _where(folder),
             )
     return StoredSweep(folder)
 
@@ -252,8 +253,13 @@ def _space(folder: SweepFolder) -> Iterator[None]:
             raise
         raise StorageFull(
             f"no space is left for {folder.path}: free some, and `hoyer-search resume "
-            f"{folder.name} --storage {folder.path.parent}` goes on; what is written is whole"
+            f"{_where(folder)}` goes on; what is written is whole"
         ) from error
+
+
+def _where(folder: SweepFolder) -> str:
+    """Returns a sweep's name and storage as arguments of a command."""
+    return f"{folder.name} --storage {shlex.quote(str(folder.path.parent))}"
 
 
 def _provenance(tracking_uri: str) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import io
 from rich.console import Console
 from test_front import make_front, make_point
 
-from hoyer_search.display import Display, clock
+from hoyer_search.cli import terminal
+from hoyer_search.display import Display, clock, points_table
 from hoyer_search.results import Event, Progress, TrialResult, TrialSpec
 
 SPEC = TrialSpec(number=7, uid="007-abcdef", params={"decay": 1e-4, "name": "l1"}, config={})
@@ -22,10 +23,10 @@ def result(state, error=None):
     return TrialResult(number=7, uid=SPEC.uid, params={}, state=state, points=points, error=error)
 
 
-def shown(*events, terminal=False):
+def shown(*events, terminal=False, ended=0):
     console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
     front = make_front(make_point(7, 0.975, 100, uid=SPEC.uid))
-    with Display(console, trials=3, get_front=lambda: front) as display:
+    with Display(console, trials=3, get_front=lambda: front, ended=ended) as display:
         for event in events:
             display.on_event(event)
         if terminal:
@@ -47,6 +48,23 @@ def test_a_log_file_gets_a_line_an_event():
     assert lines[2].endswith("1 of its 1 points are on the front")
     assert lines[3].endswith("failed: ValueError: bad")
     assert len(lines) == 4, "steps of a trial are not printed"
+
+
+def test_a_resumed_sweep_counts_the_trials_that_had_ended():
+    last = Event(spec=SPEC, result=result("complete"))
+    assert "ended (3/3): 1 of its 1" in shown(last, ended=2)
+    assert "2 of 3 trials" in shown(terminal=True, ended=2)
+    assert "starting Ray" in shown(terminal=True, ended=2)
+
+
+def test_names_are_shown_as_they_are(capsys):
+    terminal.say("at:100:x [drop] nohost:1234:")
+    front = make_front(make_point(7, 0.975, 100))
+    front = dataclasses.replace(front, floors={"half [drop]": 0.5, "at:100:x": 0.6})
+    terminal.out.print(points_table(front))
+    text = capsys.readouterr().out
+    assert text.startswith("at:100:x [drop] nohost:1234:\n")
+    assert all(name in text for name in front.floors)
 
 
 def test_a_trial_that_starts_from_another_says_so():

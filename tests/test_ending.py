@@ -28,3 +28,8 @@ def test_twice_the_limit_lets_a_search_go_on(toy_file, budget, stopped_by, more)
         spaces.load(
             toy_file, overrides={name: float(value) if name == "budget.hours" else int(value)}
         )
+
+
+def test_a_budget_that_was_made_smaller_is_doubled_from_what_ended(toy_file):
+    config = spaces.load(toy_file, overrides={"budget.trials": 2})
+    assert more_budget(config, Finished(trials=8, budget=2)) == "budget.trials=16"

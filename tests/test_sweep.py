@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -165,6 +166,16 @@ def test_pull_and_evaluate_agree_with_the_record(sweep, monkeypatch, capsys, tmp
     assert set(measured["latency_ms"]) == {"dense", "shrunk"}
     code, out, _ = call(monkeypatch, capsys, "evaluate", output, *given)
     assert f"{measured['nonzeros']:,}" in out
+
+
+def test_the_command_that_pull_prints_can_be_pasted(sweep, monkeypatch, capsys, tmp_path):
+    output, storage = tmp_path / "the best", sweep.folder.parent
+    pull = ("pull", "done", "--point", "C", "-o", output, "--storage", storage)
+    _, out, _ = call(monkeypatch, capsys, *pull)
+    name, *command = shlex.split(out.partition("measure it again: ")[2])
+    assert name == "hoyer-search"
+    code, _, error = call(monkeypatch, capsys, *command)
+    assert code == 0, error
 
 
 def test_code_named_by_a_file_is_not_run_unless_the_user_says_so(

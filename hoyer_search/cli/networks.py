@@ -1,5 +1,6 @@
 """Commands that take pruned networks out of sweeps, measure, make and convert them."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,19 @@ def pull(
         f"{folder}: {record.structure}, {record.nonzeros:,} nonzeros, {record.macs:,} MACs, "
         f"test accuracy {record.test_accuracy:.2%}"
     )
-    say(f"measure it again: hoyer-search evaluate {output}")
+    say(f"measure it again: {_evaluate_line(output)}")
+
+
+def _evaluate_line(folder: Path) -> str:
+    """Returns the command that measures an artefact, with what a file may not name by itself."""
+    from hoyer_search.compression.artifact import read_artifact
+
+    architecture = read_artifact(folder).architecture
+    data = architecture.origin.get("data") or {}
+    command = ["hoyer-search", "evaluate", str(folder)]
+    for option, name in (("--factory", architecture.factory), ("--data", data.get("source", ""))):
+        command += [option, name] if ":" in name else []
+    return shlex.join(command)
 
 
 def _open(name: str, storage: Path, tracking_uri: str | None) -> "Sweep":
@@ -96,7 +109,7 @@ def _pull_registered(uri: str, output: Path, tracking_uri: str | None, *, as_jso
         print_json({"folder": str(folder), "model": uri})
         return
     say(f"{folder}: {uri}")
-    say(f"measure it again: hoyer-search evaluate {output}")
+    say(f"measure it again: {_evaluate_line(output)}")
 
 
 @click.command()
@@ -231,7 +244,7 @@ def compress(
         print_json(metrics | {"folder": str(output)})
         return
     _print_compressed(metrics)
-    say(f"measure it again: hoyer-search evaluate {output}")
+    say(f"measure it again: {_evaluate_line(output)}")
 
 
 def _argument(text: str) -> tuple[str, Any]:

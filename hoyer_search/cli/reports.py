@@ -50,6 +50,11 @@ def report(
 
     folder = SweepFolder.open(storage, sweep_name)
     if not folder.points():
+        if folder.finished() is not None:
+            raise InputError(
+                f"no trial of sweep {sweep_name} reached its end: see why by "
+                f"`{command_line('show', sweep_name, storage)}`"
+            )
         raise InputError(
             f"sweep {sweep_name} has no finished trial yet: run it on with "
             f"`{command_line('resume', sweep_name, storage)}`"

@@ -1,5 +1,6 @@
 """A sweep in words and tables."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,11 +22,13 @@ def print_sweep(name: str, storage: Path) -> None:
     folder = SweepFolder.open(storage, name)
     front, ended = folder.front(), folder.results()
     failed = [r for r in ended if r.state == "failed"]
-    head = f"sweep {name}: {folder.state()}, {len(ended)} of {len(folder.specs())} trials ended"
+    config, state = folder.config(), folder.state()
+    trials = max(config.budget.trials, len(folder.specs()))
+    head = f"sweep {name}: {state}, {len(ended)} of {trials} trials ended"
     stopped = sum(r.state == "stopped" for r in ended)
     if stopped:
         head += f", {stopped} of them early"
-    if folder.config().protocol == "paper":
+    if config.protocol == "paper":
         head += ", selected on the TEST set (protocol: paper)"
     say(head)
     if front is not None:
@@ -35,7 +38,7 @@ def print_sweep(name: str, storage: Path) -> None:
             f"val {dense.val_accuracy:.2%}, test {dense.test_accuracy:.2%}"
         )
         if front.points:
-            found = confirmations(front, folder.retrainings(), wanted=folder.config().confirm)
+            found = confirmations(front, folder.retrainings(), wanted=config.confirm)
             parents = {r.uid: r.parent for r in ended if r.parent}
             out.print(_front_table(front, parents, confirmed_by_point(found.values())))
             out.print(points_table(front))
@@ -55,6 +58,8 @@ def print_sweep(name: str, storage: Path) -> None:
     finished = folder.finished()
     if finished is not None:
         _print_stop(folder, finished)
+    elif state == "interrupted":
+        say(f"go on:   {command_line('resume', name, storage)}")
     for result in failed:
         reason = (result.error or "no reason is known").strip().splitlines()[-1]
         say(f"trial {result.number} failed: {reason}")
@@ -64,7 +69,8 @@ def _print_stop(folder: SweepFolder, finished: Finished) -> None:
     config = folder.config()
     say(f"stopped: {stop_text(config, finished, folder.usage())}")
     more = more_budget(config, finished)
-    if more is not None:
+    ended = folder.results()
+    if more is not None and not (ended and all(result.state == "failed" for result in ended)):
         command = command_line("resume", f"{folder.name} --set {more}", folder.path.parent)
         say(f"go on:   {command}")
 
@@ -103,7 +109,7 @@ def _front_table(
 def command_line(verb: str, arguments: str, storage: Path) -> str:
     """Returns a command to copy, with its storage unless that is the default."""
     default = storage.absolute() == Path(DEFAULT_STORAGE).absolute()
-    where = "" if default else f" --storage {storage}"
+    where = "" if default else f" --storage {shlex.quote(str(storage))}"
     return f"hoyer-search {verb} {arguments}".strip() + where
 
 

@@ -1,6 +1,7 @@
 """Commands that run sweeps and show them."""
 
 import dataclasses
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -105,7 +106,8 @@ def resume(
     search = partial(
         sweep.resume, sweep_name, tracking_uri=tracking_uri, address=address, overrides=overrides
     )
-    _follow(search, sweep_name, storage, trials, tracking_uri=tracking_uri)
+    ended = len(folder.results())
+    _follow(search, sweep_name, storage, trials, tracking_uri=tracking_uri, ended=ended)
 
 
 @click.command()
@@ -205,6 +207,7 @@ def _follow(
     trials: int,
     *,
     tracking_uri: str | None,
+    ended: int = 0,
 ) -> None:
     """Runs a search with its display, and says at its end how to look, pull and resume."""
 
@@ -212,7 +215,7 @@ def _follow(
         return SweepFolder.open(storage, name).front()
 
     try:
-        with Display(out, trials=trials, get_front=front) as display:
+        with Display(out, trials=trials, get_front=front, ended=ended) as display:
             search(storage=storage, on_event=display.on_event)
     except KeyboardInterrupt:
         if (storage / name).is_dir():
@@ -231,10 +234,11 @@ def _follow(
         say(f"MLflow:  {link}")
         if not uri.startswith("http"):
             say(f"         while this runs: {command_line('ui', '', storage)}")
-    ended = front()
-    best = next((n for n, p in ended.operating_points.items() if p), None) if ended else None
+    found = front()
+    best = next((n for n, p in found.operating_points.items() if p), None) if found else None
     if best is not None:
-        say(f"pull:    {command_line('pull', f'{name} --point {best} -o best/', storage)}")
+        pull = f"{name} --point {shlex.quote(best)} -o best/"
+        say(f"pull:    {command_line('pull', pull, storage)}")
     results = folder.results()
     if results and all(result.state == "failed" for result in results):
         first = command_line("logs", f"{name} --trial {results[0].number}", storage)

@@ -14,12 +14,14 @@ from hoyer_search.redaction import redact
 
 # Where no terminal says how wide it is (a pipe, a log file), tables get room for every column.
 _width = None if sys.stdout.isatty() else 140
-out, err = Console(width=_width), Console(stderr=True)
+# Names are printed as they are: [this] is no markup, and :100: no emoji.
+out = Console(width=_width, markup=False, emoji=False)
+err = Console(stderr=True, markup=False, emoji=False)
 
 
 def say(text: str, *, console: Console = out) -> None:
     """Prints a line as it is but for secrets: no markup, no colours, no wrapping."""
-    console.print(redact(text), highlight=False, markup=False, soft_wrap=True)
+    console.print(redact(text), highlight=False, soft_wrap=True)
 
 
 def print_json(document: Any) -> None:
