@@ -68,6 +68,11 @@ def run(toy_file, tmp_path, monkeypatch, capsys):
         ("pruning.exclude=['*']", "pruning.exclude must leave a layer to prune"),
         ("pruning.exclude=['fc9*']", "pruning.exclude: unknown prunable layer 'fc9*'"),
         ("pipeline.regularize.batch_size=1000", "only 400 training examples"),
+        (
+            "search.pipeline.regularize.batch_size={choices: [50, 1000]}",
+            "search.pipeline.regularize.batch_size may be 1000, but there are only 400",
+        ),
+        ("objective.accuracy=top5", "has 4 outputs: every accuracy would be 100%"),
         ("model.weights=missing.safetensors", "missing.safetensors"),
     ],
 )

@@ -43,11 +43,14 @@ def load(settings: DataSettings, *, seed: int, protocol: str = "honest") -> Spli
         validation = to_source(data.validation, name="validation")
     else:
         train, validation = split(train, validation=settings.validation, seed=seed)
+    shape = tuple(first_input(train, name="train").shape)
+    for name, source in (("validation", validation), ("test", test)):
+        first_input(source, name=name)
     return Splits(
         train=train,
         validation=validation,
         test=test,
-        input_shape=tuple(first_input(train).shape),
+        input_shape=shape,
         classes=_class_names(data, train),
         mean=None if data.mean is None else tuple(data.mean),
         std=None if data.std is None else tuple(data.std),

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
-from hoyer_search.errors import DataError
+from hoyer_search.errors import DataError, HoyerSearchError
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Splits:
         classes: Names of the classes.
         mean: What was subtracted from each channel, None when unknown.
         std: What each channel was divided by, None when unknown.
+        outputs: Outputs of the network, above every label; None when unknown.
     """
 
     train: Source
@@ -79,6 +80,7 @@ class Splits:
     classes: tuple[str, ...]
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
+    outputs: int | None = None
 
 
 def count(source: Source) -> int:
@@ -97,6 +99,12 @@ def to_source(examples: Any, *, name: str) -> Source:
         examples = examples.tensors
     if isinstance(examples, tuple | list) and len(examples) == 2:
         return _in_memory(examples[0], examples[1], name)
+    if isinstance(examples, IterableDataset):
+        raise DataError(
+            f"{name}: an IterableDataset has no examples by number, which splits and orders are "
+            f"drawn from; got {type(examples).__name__}. Give a map-style Dataset, with "
+            "__getitem__ and __len__, or read it into a pair (inputs, labels)"
+        )
     if not isinstance(examples, Dataset) or not hasattr(examples, "__len__"):
         raise DataError(
             f"{name}: give a pair (inputs, labels) or a map-style Dataset with a length, "
@@ -129,26 +137,38 @@ def split(source: Source, *, validation: int, seed: int) -> tuple[Source, Source
     return Subset(source, kept.tolist()), Subset(source, aside.tolist())
 
 
-def first_input(source: Source) -> torch.Tensor:
+def first_input(source: Source, *, name: str) -> torch.Tensor:
     """Returns the first example's input.
 
     Raises:
-        DataError: A Dataset does not give pairs of a floating-point tensor and a label.
+        DataError: A Dataset raises, or does not give pairs of a floating-point tensor and a label.
     """
     if isinstance(source, Examples):
         return torch.tensor(source.inputs[0])
-    example = source[0]
-    if not isinstance(example, tuple | list) or not isinstance(example[0], torch.Tensor):
+    try:
+        example = source[0]
+    except HoyerSearchError:
+        raise
+    except Exception as error:
         raise DataError(
-            "a Dataset must give (input tensor, label) pairs, e.g. with torchvision's ToTensor; "
-            f"its first example is {type(example).__name__}"
-        )
-    if not example[0].is_floating_point():
+            f"{name}: the Dataset raised {type(error).__name__} on its first example: {error}. "
+            "Mend its __getitem__"
+        ) from error
+    parts = example if isinstance(example, tuple | list) else ()
+    if len(parts) != 2 or not isinstance(parts[0], torch.Tensor):
+        kinds = ", ".join(type(part).__name__ for part in parts)
+        got = f"({kinds})" if parts else type(example).__name__
         raise DataError(
-            "a Dataset must give inputs of floating-point numbers, as pixels or features are; got "
-            f"{example[0].dtype}. Convert them; tokens for an embedding are not supported"
+            f"{name}: a Dataset must give (input tensor, label) pairs, e.g. with torchvision's "
+            f"ToTensor; its first example is {got}"
         )
-    return example[0]
+    first: torch.Tensor = parts[0]
+    if not first.is_floating_point():
+        raise DataError(
+            f"{name}: a Dataset must give inputs of floating-point numbers, as pixels or features "
+            f"are; got {first.dtype}. Convert them; tokens for an embedding are not supported"
+        )
+    return first
 
 
 def _in_memory(inputs: Any, labels: Any, name: str) -> Examples:

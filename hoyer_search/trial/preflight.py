@@ -1,9 +1,12 @@
 """Checks of model and data together, before anything is started."""
 
 import logging
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.utils.data import Subset
 
 from hoyer_search import models
 from hoyer_search.compression.layers import (
@@ -13,17 +16,20 @@ from hoyer_search.compression.layers import (
     prunable_layers,
 )
 from hoyer_search.compression.weights import apply_weights
-from hoyer_search.config import SweepConfig
+from hoyer_search.config import Choices, Range, SweepConfig
 from hoyer_search.datasets import Examples, Splits, load
 from hoyer_search.datasets.splits import count, first_input
 from hoyer_search.errors import ConfigError, InputError, PluginError, unknown_name
 from hoyer_search.spaces import LAYER_WEIGHTS
+from hoyer_search.trial.batches import make_batches
 
 log = logging.getLogger(__name__)
 
 
 def load_checked(config: SweepConfig) -> Splits:
     """Returns a sweep's data, after a forward pass of its model on the first example.
+
+    Of a Dataset the first example of each split is checked here, all others when they are read.
 
     Raises:
         InputError: The model or the data cannot be built or do not fit each other, layer names
@@ -33,7 +39,7 @@ def load_checked(config: SweepConfig) -> Splits:
     if config.model.weights is not None:
         apply_weights(model, models.load_trained(config.model.factory, config.model.weights))
     data = load(config.data, seed=config.seed, protocol=config.protocol)
-    example = first_input(data.train).unsqueeze(0)
+    example = first_input(data.train, name="train").unsqueeze(0)
     try:
         with torch.inference_mode():
             output = model.eval()(example)
@@ -48,12 +54,16 @@ def load_checked(config: SweepConfig) -> Splits:
             f"model {config.model.factory!r} must return one score a class, shape (n, classes); "
             f"it returned {shape}"
         )
+    data = replace(data, outputs=output.shape[1])
     for name, split in (
         ("train", data.train),
         ("validation", data.validation),
         ("test", data.test),
     ):
-        if isinstance(split, Examples) and split.labels.max() >= output.shape[1]:
+        if not isinstance(split, Examples):
+            first, cpu = Subset(split, [0]), torch.device("cpu")
+            list(make_batches(first, cpu, cpus=1, name=name, outputs=data.outputs).in_order())
+        elif split.labels.max() >= output.shape[1]:
             raise PluginError(
                 f"model {config.model.factory!r} has {output.shape[1]} outputs, but {name} of "
                 f"{config.data.source!r} has the label {split.labels.max()}: labels start from 0, "
@@ -64,13 +74,39 @@ def load_checked(config: SweepConfig) -> Splits:
             f"model {config.model.factory!r} has {output.shape[1]} outputs, but "
             f"{config.data.source!r} has {len(data.classes)} classes"
         )
-    _check_last_batch(model, config, count(data.train), example)
-    if config.pipeline.regularize.batch_size > count(data.train):
-        raise InputError(
-            f"pipeline.regularize.batch_size is {config.pipeline.regularize.batch_size}, but there "
-            f"are only {count(data.train)} training examples"
+    if config.objective.accuracy == "top5" and output.shape[1] <= 5:
+        raise ConfigError(
+            "objective.accuracy is top5, which counts a label among the five highest outputs, but "
+            f"model {config.model.factory!r} has {output.shape[1]} outputs: every accuracy would "
+            "be 100%. Set it to top1"
         )
+    _check_last_batch(model, config, count(data.train), example)
+    for size, said in _batch_sizes(config, "regularize"):
+        if size > count(data.train):
+            raise InputError(f"{said}, but there are only {count(data.train)} training examples")
     return data
+
+
+def _batch_sizes(config: SweepConfig, stage: str) -> Iterator[tuple[int, str]]:
+    """Yields the batch sizes set for a stage, and how a message says so.
+
+    Of a searched range they are both ends, and what presets take from it.
+    """
+    name = f"pipeline.{stage}.batch_size"
+    size = getattr(config.pipeline, stage).batch_size
+    yield size, f"{name} is {size}"
+    match config.search.dimensions.get(name):
+        case Choices(choices=values):
+            searched = values
+        case Range(low=low, high=high):
+            searched = [low, high]
+        case _:
+            searched = []
+    for value in searched:
+        yield int(value), f"search.{name} may be {int(value)}"
+    for preset in config.presets:
+        if name in preset:
+            yield int(preset[name]), f"{name} of a preset is {preset[name]}"
 
 
 def _check_last_batch(
@@ -78,17 +114,17 @@ def _check_last_batch(
 ) -> None:
     """Checks that a network can be trained with a last batch of one, where a stage has such."""
     for stage in ("pretrain", "regularize", "finetune"):
-        size = getattr(config.pipeline, stage).batch_size
-        if (examples - 1) % size:
-            continue
-        try:
-            model.train()(example)
-        except Exception as error:
-            raise InputError(
-                f"pipeline.{stage}.batch_size is {size}: of {examples} training examples the last "
-                f"batch has one only, of which the network cannot be trained ({error}). Choose "
-                "another size, or another data.validation"
-            ) from error
+        for size, said in _batch_sizes(config, stage):
+            if (examples - 1) % size:
+                continue
+            try:
+                model.train()(example)
+            except Exception as error:
+                raise InputError(
+                    f"{said}: of {examples} training examples the last batch has one only, of "
+                    f"which the network cannot be trained ({error}). Choose another size, or "
+                    "another data.validation"
+                ) from error
 
 
 def check_model(config: SweepConfig) -> nn.Module:

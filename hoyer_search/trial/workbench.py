@@ -19,6 +19,7 @@ from hoyer_search.compression.layers import (
 from hoyer_search.compression.masks import Masks
 from hoyer_search.config import SweepConfig, Training
 from hoyer_search.datasets import Splits
+from hoyer_search.datasets.splits import Source
 from hoyer_search.hoyer import (
     Arrangement,
     CoupledGroupHS,
@@ -27,7 +28,7 @@ from hoyer_search.hoyer import (
     worth_compiling,
 )
 from hoyer_search.results import Progress
-from hoyer_search.trial.batches import make_batches
+from hoyer_search.trial.batches import Batches, make_batches
 from hoyer_search.trial.checkpoint import Checkpoints
 from hoyer_search.trial.training import Epoch, Look, Penalty, derive_seed, no_look, train
 
@@ -52,12 +53,15 @@ class Workbench:
         self._seed = config.seed if seed is None else seed
         self.noted = True
         self.device = torch.device("cuda" if config.resources.gpus > 0 else "cpu")
-        cpus = config.resources.cpus
-        self.training = make_batches(data.train, self.device, cpus=cpus)
-        self.validation = make_batches(data.validation, self.device, cpus=cpus)
-        self.test = make_batches(data.test, self.device, cpus=cpus)
+        self.training = self._batches(data.train, "train")
+        self.validation = self._batches(data.validation, "validation")
+        self.test = self._batches(data.test, "test")
         self.topk = 5 if config.objective.accuracy == "top5" else 1
         self.example = torch.zeros((1, *data.input_shape), device=self.device)
+
+    def _batches(self, source: Source, name: str) -> Batches:
+        cpus, outputs = self.config.resources.cpus, self.data.outputs
+        return make_batches(source, self.device, cpus=cpus, name=name, outputs=outputs)
 
     def model(self) -> nn.Module:
         """Returns the untrained network on the device, the same for the same seed."""

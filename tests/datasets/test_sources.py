@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from hoyer_search import datasets
 from hoyer_search.datasets import Data, Examples
@@ -124,6 +124,39 @@ def test_a_dataset_without_tensors_is_refused(toy_config, monkeypatch):
 
     with pytest.raises(DataError, match=r"must give \(input tensor, label\)"):
         load_with(toy_config, monkeypatch, lambda: (Images(), Images()), data__validation=5)
+
+
+def test_a_dataset_of_triples_is_refused(toy_config, monkeypatch):
+    class Weighted(Augmented):
+        def __getitem__(self, index):
+            return X[index], 3, 0.5
+
+    with pytest.raises(DataError, match=r"test: .* first example is \(Tensor, int, float\)"):
+        load_with(toy_config, monkeypatch, lambda: (Augmented(), Weighted()), data__validation=5)
+
+
+def test_an_iterable_dataset_is_refused_though_it_has_a_length(toy_config, monkeypatch):
+    class Stream(IterableDataset):
+        def __len__(self):
+            return 30
+
+        def __iter__(self):
+            return zip(X, Y, strict=True)
+
+    message = "test: an IterableDataset .* got Stream. Give a map-style Dataset"
+    with pytest.raises(DataError, match=message):
+        load_with(toy_config, monkeypatch, lambda: (Augmented(), Stream()), data__validation=5)
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_a_dataset_that_raises_is_named(toy_config, monkeypatch, name):
+    class Broken(Augmented):
+        def __getitem__(self, index):
+            raise KeyError("files")
+
+    data = {"train": Augmented(), "test": Augmented()} | {name: Broken()}
+    with pytest.raises(DataError, match=f"{name}: the Dataset raised KeyError .*'files'"):
+        load_with(toy_config, monkeypatch, lambda: Data(**data), data__validation=5)
 
 
 def test_a_dataset_of_tokens_is_refused(toy_config, monkeypatch):

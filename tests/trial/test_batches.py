@@ -1,5 +1,6 @@
 """Both kinds of batches keep one contract: every example once, in an order of the seed."""
 
+import errno
 import random
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from hoyer_search.datasets import Examples
+from hoyer_search.errors import DataError
 from hoyer_search.trial.batches import TensorBatches, make_batches
 
 N = 23
@@ -74,3 +76,72 @@ def test_random_augmentation_is_the_same_at_each_evaluation_and_leaves_others_al
     assert first.unique().numel() > 2 * N
     after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     assert after == states
+
+
+class Faulty(Numbers):
+    """Gives one example that is not as the others."""
+
+    def __init__(self, fault):
+        self._fault = fault
+
+    def __getitem__(self, index):
+        x, label = super().__getitem__(index)
+        if index != 17:
+            return x, label
+        if isinstance(self._fault, Exception):
+            raise self._fault
+        return self._fault(x, label)
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda x, y: (x * torch.nan, y), "test: inputs must be finite, got nan"),
+        (lambda x, y: (x - torch.inf, y), "test: inputs must be finite, got -inf"),
+        (lambda x, y: (x, -100), "test: a label must be .* from 0; got -100"),
+        (lambda x, y: (x, 23), "test: the model has 23 outputs, but .* the label 23"),
+        (lambda x, y: (x.repeat(2), y), "test: reading a batch of the Dataset raised RuntimeError"),
+        (KeyError("files"), "test: reading a batch .* raised KeyError: (.|\n)*files(.|\n)*Mend"),
+    ],
+)
+def test_an_example_that_cannot_be_used_is_named(cpus, fault, message):
+    batches = make_batches(Faulty(fault), torch.device("cpu"), cpus=cpus, name="test", outputs=N)
+    for read in (batches.in_order(), batches.shuffled(5, seed=1)):
+        with pytest.raises(DataError, match=message):
+            list(read)
+
+
+class Labelled(Numbers):
+    def __init__(self, of):
+        self._of = of
+
+    def __getitem__(self, index):
+        return torch.zeros(1), self._of(index)
+
+
+@pytest.mark.parametrize(
+    ("of", "got"),
+    [
+        (float, r"torch.float64 of shape \(\)"),
+        (lambda index: torch.eye(N)[index], r"torch.float32 of shape \(23,\)"),
+        (lambda index: torch.tensor([index]), r"torch.int64 of shape \(1,\)"),
+        (lambda index: "cat", "'cat'"),
+    ],
+)
+def test_labels_that_number_no_class_are_refused(of, got):
+    with pytest.raises(DataError, match=f"one whole number from 0; got .*{got}"):
+        list(make_batches(Labelled(of), torch.device("cpu"), cpus=1).in_order())
+
+
+def test_labels_of_any_integer_type_serve():
+    labelled = Labelled(lambda index: torch.tensor(index, dtype=torch.uint8))
+    ((_, labels),) = make_batches(labelled, torch.device("cpu"), cpus=1).in_order()
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == list(range(N))
+
+
+def test_a_full_disk_is_no_fault_of_the_data():
+    full = Faulty(OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(OSError, match="No space left"):
+        list(make_batches(full, torch.device("cpu"), cpus=1).in_order())
