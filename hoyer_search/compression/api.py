@@ -6,10 +6,12 @@ from torch import nn
 
 from hoyer_search.compression.channels import ChannelGraph, Inputs, as_inputs
 from hoyer_search.compression.exactness import exactness
+from hoyer_search.compression.layers import PRUNABLE_TYPES, computed_layers
 from hoyer_search.compression.masks import masks_from_zeros
 from hoyer_search.compression.planning import check_connected
 from hoyer_search.compression.shrink import ShrinkReport
 from hoyer_search.compression.shrink import shrink as shrink_masked
+from hoyer_search.errors import PluginError
 
 
 def shrink(
@@ -47,13 +49,17 @@ def shrink(
         The smaller network, in the same mode and on the same device, and a report.
 
     Raises:
-        InputError: Ends are to go, of a network that takes or returns several tensors.
-        PluginError: The network does not accept the example.
+        InputError: Ends are to go, of a network that takes or returns several tensors; the network
+            is no module, or an input is no batch.
+        PluginError: The network has lazy layers, or no prunable one, or does not accept the
+            example.
         ShrinkError: The network is cut in two, or cannot be shrunk exactly, or ``strict`` refuses.
     """
     graph = ChannelGraph.trace(
         model, example_inputs, free_input=remove_inputs, free_output=remove_outputs
     )
+    if not graph.layers:
+        raise PluginError(_nothing_prunable(model))
     check_connected(model, graph)
     masks = masks_from_zeros(model, graph)
     shrunk, report = shrink_masked(
@@ -62,3 +68,16 @@ def shrink(
     shapes = [tuple(one.shape[1:]) for one in as_inputs(example_inputs, model)]
     difference = exactness(model, shrunk, *shapes, inputs=report.inputs, outputs=report.outputs)
     return shrunk, replace(report, exactness=difference)
+
+
+def _nothing_prunable(model: nn.Module) -> str:
+    wanted = ", ".join(t.__name__ for t in PRUNABLE_TYPES)
+    rule = f"a network to shrink must have a prunable layer ({wanted})"
+    if computed := computed_layers(model):
+        names = ", ".join(name or type(model).__name__ for name in computed)
+        return (
+            f"{rule}, but the weights of {names} are computed by a parametrization: make plain "
+            "weights of them with torch.nn.utils.parametrize.remove_parametrizations"
+        )
+    found = sorted({type(m).__name__ for m in model.modules() if not list(m.children())})
+    return f"{rule}, but its layers are: {', '.join(found)}. There is nothing to remove from it"

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from hoyer_search.compression import tracing
@@ -38,10 +40,49 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def as_inputs(inputs: Inputs, model: nn.Module) -> tuple[Tensor, ...]:
-    """Returns a network's inputs as a tuple, on its device."""
+    """Returns a network's inputs as a tuple, on its device.
+
+    Raises:
+        InputError: The network is no module, or an input is no batch.
+        PluginError: The network has lazy layers, which a first run would change.
+    """
+    _check_given(inputs, model)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     return tuple(one.to(device) for one in given)
+
+
+def _check_given(inputs: object, model: object) -> None:
+    if not isinstance(model, nn.Module):
+        got = f"the class {model.__name__}" if isinstance(model, type) else _kind(model)
+        raise InputError(
+            f"the network must be a torch.nn.Module, got {got}. Give the network itself, first, "
+            "and its example inputs second"
+        )
+    given = inputs if isinstance(inputs, Sequence) else (inputs,)
+    wrong = [one for one in given if not (isinstance(one, Tensor) and one.ndim and len(one))]
+    if wrong or not given:
+        got = _kind(wrong[0]) if wrong else "an empty sequence"
+        raise InputError(
+            "example inputs must be a tensor of at least one example, shape (N, ...), or a tuple "
+            f"of such, got {got}. Give a batch that the network accepts"
+        )
+    lazy = [
+        name or type(module).__name__
+        for name, module in model.named_modules()
+        if any(map(is_lazy, chain(module._parameters.values(), module._buffers.values())))
+    ]
+    if lazy:
+        raise PluginError(
+            f"a network's layers must know their sizes, but it has lazy ones: {', '.join(lazy)}. "
+            "Call it once on an example before, and give it its trained weights"
+        )
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"an object of type {type(value).__name__}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,8 +166,9 @@ class ChannelGraph:
             free_output: Whether those of its output need not.
 
         Raises:
-            PluginError: The network does not accept the example.
-            InputError: An end is to be free, of a network that takes or returns several tensors.
+            PluginError: The network has lazy layers, or does not accept the example.
+            InputError: An end is to be free, of a network that takes or returns several tensors;
+                the network is no module, or an input is no batch.
         """
         inputs = as_inputs(example_inputs, model)
         with evaluating(model):

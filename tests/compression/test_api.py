@@ -253,3 +253,47 @@ def test_counts_agree_with_the_flop_counter_and_by_hand():
     assert counts.nonzeros == 108 - 18 + 270 + 15
     assert counts.parameters == sum(p.numel() for p in model.parameters())
     assert counts.bytes == 4 * (counts.parameters + 12) + 8
+
+
+PLAIN = nn.Sequential(nn.Flatten(), nn.Linear(128, 3))
+
+
+@pytest.mark.parametrize("function", [hs.shrink, hs.count_macs])
+@pytest.mark.parametrize(
+    ("model", "example", "wrong"),
+    [
+        (3, IMAGE, r"must be a torch\.nn\.Module, got an object of type int"),
+        (nn.Linear, IMAGE, "got the class Linear"),
+        (PLAIN, 3, "example inputs must be .*, got an object of type int"),
+        (PLAIN, None, "got an object of type NoneType"),
+        (PLAIN, IMAGE.numpy(), "got an object of type ndarray"),
+        (PLAIN, {"x": IMAGE}, "got an object of type dict"),
+        (PLAIN, (IMAGE, 3), "got an object of type int"),
+        (PLAIN, (), "got an empty sequence"),
+        (PLAIN, IMAGE[:0], r"got a tensor of shape \(0, 2, 8, 8\)"),
+        (PLAIN, IMAGE.sum(), r"got a tensor of shape \(\)"),
+    ],
+)
+def test_what_is_no_network_or_no_batch_is_refused(function, model, example, wrong):
+    with pytest.raises(InputError, match=wrong):
+        function(model, example)
+
+
+@pytest.mark.parametrize("function", [hs.shrink, hs.count_macs])
+def test_lazy_layers_are_refused_and_stay_lazy(function):
+    model = nn.Sequential(nn.Flatten(), nn.LazyLinear(4), nn.LazyBatchNorm1d(affine=False))
+    with pytest.raises(PluginError, match=r"lazy ones: 1, 2\. Call it once on an example"):
+        function(model, IMAGE)
+    assert isinstance(model[1], nn.LazyLinear)
+    with pytest.raises(PluginError, match="lazy ones: LazyConv2d"):
+        function(nn.LazyConv2d(3, 1), IMAGE)
+
+
+def test_a_network_without_prunable_layers_is_not_shrunk():
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.ReLU())
+    with pytest.raises(PluginError, match=r"Conv2d, .*its layers are: BatchNorm2d, ReLU\."):
+        hs.shrink(model, IMAGE)
+    assert hs.count_macs(model, IMAGE).physical_macs == 0
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 3, 1)))
+    with pytest.raises(PluginError, match=r"weights of 0 are computed.*remove_parametrizations"):
+        hs.shrink(model, IMAGE)

@@ -2,10 +2,15 @@
 
 import dataclasses
 import itertools
+import json
 import math
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import recorded
 
@@ -50,6 +55,84 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     for name in ("text", "missing"):
         with pytest.raises(DataError, match=rf"{name} does not hold a recording.*record\.py"):
             load_recording(tmp_path / name)
+
+
+MISSING = object()
+
+
+def _put(place: Any, keys: list[str | int], *, value: object) -> None:
+    *path, last = keys
+    for key in path:
+        place = place[key]
+    if value is MISSING:
+        del place[last]
+    else:
+        place[last] = value
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "wrong"),
+    [
+        (["wall_seconds"], None, "row.1.wall_seconds: .* valid number, got None"),
+        (["params", "decay"], None, r"row.1.params.decay.*: .*, got None"),
+        (["finetuned", 0, "macs"], None, "row.1.finetuned.0.macs: .* valid integer, got None"),
+        (["number"], 1.5, "row.1.number: .* integer.*, got 1.5"),
+    ],
+)
+def test_the_first_wrong_field_of_a_recording_is_named(
+    tmp_path: Path, keys: list[str | int], value: object, wrong: str
+) -> None:
+    path = tmp_path / "made.parquet"
+    save_recording(path, recorded.recording(5))
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    for row in rows[1:]:
+        _put(row, keys, value=value)
+    changed = pa.Table.from_pylist(rows).replace_schema_metadata(table.schema.metadata)
+    pq.write_table(changed, path)
+    _refused(path, wrong)
+
+
+def test_a_missing_column_of_a_recording_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "made.parquet"
+    save_recording(path, recorded.recording(5))
+    pq.write_table(pq.read_table(path).drop_columns(["wall_seconds"]), path)
+    _refused(path, "row.0.wall_seconds: Field required, got .*")
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "wrong"),
+    [
+        (["config", "budget", "trials"], "x", "config.budget.trials: .* integer, got 'x'"),
+        (["config"], MISSING, "config: .*, got None"),
+        (["dense", "nonzeros"], MISSING, "dense.nonzeros: Field required, got .*"),
+        (["version"], 9, "its version is 9, this code reads 1"),
+    ],
+)
+def test_the_first_wrong_field_of_a_recording_s_metadata_is_named(
+    tmp_path: Path, keys: list[str | int], value: object, wrong: str
+) -> None:
+    path = tmp_path / "made.parquet"
+    save_recording(path, recorded.recording(5))
+    table = pq.read_table(path)
+    head = json.loads(table.schema.metadata[b"hoyer_search"])
+    _put(head, keys, value=value)
+    for metadata, reason in (
+        ({"hoyer_search": json.dumps(head)}, wrong),
+        ({"hoyer_search": "[1]"}, "head: .*, got \\[1\\]"),
+        (None, "its metadata has no hoyer_search"),
+    ):
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+        _refused(path, reason)
+
+
+def _refused(path: Path, wrong: str) -> None:
+    with pytest.raises(DataError) as caught:
+        load_recording(path)
+    message = str(caught.value)
+    assert re.fullmatch(
+        rf"{path} does not hold a recording \({wrong}\): make one with \S*record\.py", message
+    ), message
 
 
 def test_a_path_cannot_be_replayed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """``hoyer-search simulate``, and the recorder that makes its input."""
 
+import errno
 import json
 import os
 import subprocess
@@ -12,7 +13,8 @@ import recorded
 from click.testing import CliRunner, Result
 
 from hoyer_search.cli import cli
-from hoyer_search.errors import ConfigError
+from hoyer_search.errors import ConfigError, StorageError
+from hoyer_search.search.simulate import report
 from hoyer_search.search.simulate.recording import load_recording, save_recording
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +74,46 @@ def test_tables_and_plot(simulate: Callable[..., Result], tmp_path: Path) -> Non
 def test_an_unknown_method_is_refused_before_any_sweep(simulate: Callable[..., Result]) -> None:
     with pytest.raises(ConfigError, match="unknown method 'bayes'"):
         simulate("--sampler", "random", "--against", "bayes")
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("nowhere/x.png", r"a folder that exists, but \S*nowhere of"),
+        ("made.parquet/x.png", r"a folder that exists, but \S*made.parquet of"),
+        ("folder", "is a folder"),
+        ("folder.png", "is a folder"),
+        ("first.log", r"must end in \.png, got \S*first\.log"),
+        ("x.jpg", r"must end in \.png, got \S*x\.jpg"),
+    ],
+)
+def test_a_plot_that_cannot_be_written_is_refused_before_any_sweep(
+    simulate: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    wrong: str,
+) -> None:
+    for folder in ("folder", "folder.png"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "first.log").write_text("kept")
+    monkeypatch.delattr(report, "Comparison")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StorageError, match=wrong):
+        simulate("--sampler", "random", "-o", str(tmp_path / name))
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "first.log").read_text() == "kept"
+
+
+def test_a_plot_that_fails_to_be_written_says_so(
+    simulate: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(report, "save_plot", full)
+    with pytest.raises(StorageError, match=r"x\.png cannot be written: .*No space left"):
+        simulate("--sampler", "random", "-o", str(tmp_path / "x.png"))
 
 
 @pytest.mark.slow

@@ -2,8 +2,10 @@
 
 import io
 import json
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +17,8 @@ from hoyer_search.errors import DataError
 from hoyer_search.results import CurvePoint, Dense, Value, to_json
 
 VERSION = 1
+
+Checked = TypeVar("Checked")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,19 +107,35 @@ def load_recording(path: Path) -> Recording:
     """Reads a recording and checks every field.
 
     Raises:
-        DataError: The file is missing, is no Parquet, or does not hold a recording.
+        DataError: The file is missing, is no Parquet, or does not hold a recording; the first
+            field that is wrong is named.
     """
     try:
+        if not path.is_file():
+            raise ValueError("there is no such file")
         table = pq.read_table(path)
-        head = json.loads((table.schema.metadata or {})[b"hoyer_search"])
-        if head["version"] != VERSION:
-            raise ValueError(f"its version is {head['version']}, this code reads {VERSION}")
+        metadata = table.schema.metadata or {}
+        if b"hoyer_search" not in metadata:
+            raise ValueError("its metadata has no hoyer_search")
+        head = _checked(TypeAdapter(dict[str, Any]), json.loads(metadata[b"hoyer_search"]), "head")
+        if head.get("version") != VERSION:
+            raise ValueError(f"its version is {head.get('version')}, this code reads {VERSION}")
         return Recording(
-            config=SweepConfig.model_validate(head["config"]),
-            dense=TypeAdapter(Dense).validate_python(head["dense"]),
-            trainings=TypeAdapter(list[Training]).validate_python(table.to_pylist()),
+            config=_checked(TypeAdapter(SweepConfig), head.get("config"), "config"),
+            dense=_checked(TypeAdapter(Dense), head.get("dense"), "dense"),
+            trainings=_checked(TypeAdapter(list[Training]), table.to_pylist(), "row"),
         )
-    except (OSError, KeyError, ValueError, pa.ArrowException, ValidationError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(
             f"{path} does not hold a recording ({error}): make one with benchmarks/record.py"
         ) from error
+
+
+def _checked(adapter: TypeAdapter[Checked], value: Any, part: str) -> Checked:
+    """Returns a part of a recording; a ValueError tells the first thing that is wrong with it."""
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, (part, *first["loc"])))
+        raise ValueError(f"{place}: {first['msg']}, got {reprlib.repr(first['input'])}") from None

@@ -1,5 +1,6 @@
 """What ``hoyer-search simulate`` prints: a comparison as JSON-ready data, and as tables."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from hoyer_search.config import StoppingName
+from hoyer_search.errors import StorageError
 from hoyer_search.search.simulate.comparison import Comparison, mann_whitney, summary
 from hoyer_search.search.simulate.plot import save_plot
 
@@ -32,14 +34,17 @@ def compare(
         workers: Trials that run at once.
         seeds: Sweeps of each method.
         early_stopping: Of methods that name none; by default the recorded space's.
-        plot: PNG to write, or None.
+        plot: PNG to write, or None; one that is there is replaced.
 
     Returns:
         ``methods`` by name as ``summary`` gives them, and ``p`` by other method.
 
     Raises:
-        InputError: The recording cannot be read, or a method is unknown; nothing was simulated.
+        InputError: The recording cannot be read, a method is unknown, or no PNG can be written
+            there; nothing was simulated.
     """
+    if plot is not None:
+        _check_plot(plot)
     comparison = Comparison.open(
         path, trials=trials, workers=workers, seeds=seeds, early_stopping=early_stopping
     )
@@ -50,7 +55,10 @@ def compare(
     first, *others = runs
     if plot is not None:
         title = f"{path.stem}: {trials} trials, {workers} workers, {seeds} seeds"
-        save_plot(plot, runs, sparsity=comparison.sparsity, title=title)
+        try:
+            save_plot(plot, runs, sparsity=comparison.sparsity, title=title)
+        except OSError as error:
+            raise StorageError(f"{plot} cannot be written: {error}") from error
     return {
         "recording": path.stem,
         "sparsity": comparison.sparsity,
@@ -60,6 +68,23 @@ def compare(
         "methods": {one.method: summary(one) for one in runs},
         "p": {other.method: mann_whitney(first, other) for other in others},
     }
+
+
+def _check_plot(path: Path) -> None:
+    if path.is_dir():
+        raise StorageError(f"a plot must be a file, but {path} is a folder: give a file in it")
+    if path.suffix.lower() != ".png":
+        raise StorageError(f"a plot must end in .png, got {path}: give another name")
+    if not path.parent.is_dir():
+        raise StorageError(
+            f"a plot must be in a folder that exists, but {path.parent} of {path} is none: make "
+            "it, or give another"
+        )
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise StorageError(
+            f"a plot must be in a folder that can be written, but {path.parent} of {path} cannot: "
+            "give another"
+        )
 
 
 def tables(document: dict[str, Any]) -> list[Table]:
