@@ -32,28 +32,29 @@ class Identity:
         sweep: Its name.
         sweep_id: 16 hex digits that also tell sweeps of the same name apart.
         task: ``DATASET-MODEL``.
+        registered_model: Name of the registered model. Data and models of the user have a digest of
+            their import paths in it, since other modules may have functions of the same names.
     """
 
     sweep: str
     sweep_id: str
     task: str
+    registered_model: str
 
     @classmethod
     def of(cls, folder: SweepFolder, config: SweepConfig) -> "Identity":
         """Returns the identity of a sweep's folder; it is the same every time."""
         identity = files.digest([folder.name, folder.provenance()])[:16]
-        task = f"{_last(config.data.source)}-{_last(config.model.factory)}"
-        return cls(sweep=folder.name, sweep_id=identity, task=task)
+        paths = [config.data.source, config.model.factory]
+        task = "-".join(map(_last, paths))
+        digest = f"-{files.digest(paths)[:8]}" if any(":" in path for path in paths) else ""
+        model = f"hoyer-{task}{digest}"
+        return cls(sweep=folder.name, sweep_id=identity, task=task, registered_model=model)
 
     @property
     def experiment(self) -> str:
         """Returns the name of the experiment, which sweeps of the same task share."""
         return f"hoyer/{self.task}"
-
-    @property
-    def registered_model(self) -> str:
-        """Returns the name of the registered model."""
-        return f"hoyer-{self.task}"
 
     @property
     def tags(self) -> dict[str, str]:

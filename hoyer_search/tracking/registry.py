@@ -1,5 +1,6 @@
 """Front points as LoggedModels and versions of a registered model."""
 
+import math
 from collections.abc import Mapping
 
 from hoyer_search.front import Front
@@ -25,13 +26,15 @@ def register(client: Client, sweep: Snapshot, cursor: Cursor, identity: names.Id
         return
     model = identity.registered_model
     if any(point.name not in cursor.versions for point in points):
-        description = f"Smaller networks found by hoyer-search for {identity.task}"
+        config = sweep.config
+        found = f"{config.model.factory} on {config.data.source}"
+        description = f"Smaller networks of {found}, found by hoyer-search"
         client.registered_model(model, description=description)
         cursor.versions |= _known_versions(client, identity)
     for point in points:
         if point.name not in cursor.versions:
             cursor.versions[point.name] = _add(client, sweep, front, point, cursor, identity)
-    _set_aliases(client, model, front, cursor, identity)
+    _set_aliases(client, sweep, front, cursor, identity)
 
 
 def aliases(front: Front) -> Mapping[str, Point]:
@@ -57,19 +60,21 @@ def _known_versions(client: Client, identity: names.Identity) -> dict[str, str]:
 
 
 def _set_aliases(
-    client: Client, model: str, front: Front, cursor: Cursor, identity: names.Identity
+    client: Client, sweep: Snapshot, front: Front, cursor: Cursor, identity: names.Identity
 ) -> None:
-    """Points aliases to this sweep's points, but to none that is larger than another sweep's.
+    """Points aliases to this sweep's points that meet their demands.
 
-    Sweeps of other sparsity objectives are not comparable: of those, the later one has the alias.
+    None goes to a point that is larger than another sweep's. Sizes of other sparsity objectives are
+    not comparable: of those, the later sweep that meets the demand has the alias.
     """
     for alias, point in aliases(front).items():
         version = cursor.versions.get(point.name)
         if version is None or cursor.aliases.get(alias) == version:
             continue
-        held = client.version_tags(model, alias)
-        if not _smaller_elsewhere(held, front, point, identity):
-            client.set_alias(model, alias, version)
+        held = client.version_tags(identity.registered_model, alias)
+        enough = point.val_accuracy >= _demand(alias, held, sweep, identity)
+        if enough and not _smaller_elsewhere(held, front, point, identity):
+            client.set_alias(identity.registered_model, alias, version)
         cursor.aliases[alias] = version
 
 
@@ -80,6 +85,48 @@ def _smaller_elsewhere(
     if held.get(names.SWEEP_ID) == identity.sweep_id or held.get("sparsity") != front.sparsity:
         return False
     return float(held["compression"]) > front.compression(point)
+
+
+def _demand(
+    alias: str, held: Mapping[str, str], sweep: Snapshot, identity: names.Identity
+) -> float:
+    """Returns the validation accuracy at which a version, by its tags, gives up an alias.
+
+    That is the floor it was chosen for. Without that tag (``knee`` has no floor, earlier releases
+    wrote none) it is another sweep's own accuracy, and nothing within the sweep. A version whose
+    accuracy is unknown, or another measure than the sweep's, keeps the alias.
+    """
+    if not held:
+        return 0.0
+    own, measure = held.get(names.SWEEP_ID) == identity.sweep_id, sweep.config.objective.accuracy
+    if not own and held.get("measure", "top1") != measure:
+        return math.inf
+    return float(held.get(_floor_tag(alias), 0.0 if own else held.get("accuracy", math.inf)))
+
+
+def _floor_tag(alias: str) -> str:
+    return f"floor_{alias}"
+
+
+def _floor_tags(
+    client: Client, sweep: Snapshot, front: Front, point: Point, identity: names.Identity
+) -> dict[str, str]:
+    """Returns the floor that a point was chosen for, as a tag by each of its aliases.
+
+    A higher one that the point takes over with the alias stays, or the alias would sink from sweep
+    to sweep.
+    """
+    points, tags = front.operating_points, {}
+    floors = {names.alias(n): floor for n, floor in front.floors.items() if points[n] is not None}
+    if floors:
+        floors.setdefault("best", next(iter(floors.values())))
+    for alias, chosen in aliases(front).items():
+        if chosen.name == point.name and alias in floors:
+            held = client.version_tags(identity.registered_model, alias)
+            demand, floor = _demand(alias, held, sweep, identity), floors[alias]
+            kept = max(floor, demand) if point.val_accuracy >= demand else floor
+            tags[_floor_tag(alias)] = str(kept)
+    return tags
 
 
 def _add(
@@ -119,6 +166,7 @@ def _add(
             "sweep": identity.sweep,
             "point": point.name,
             "model_id": model_id,
+            "measure": sweep.config.objective.accuracy,
             "accuracy": str(metrics["accuracy"]),
             "test_accuracy": str(metrics["test_accuracy"]),
             "nonzeros": str(point.nonzeros),
@@ -127,7 +175,8 @@ def _add(
             "sparsity": front.sparsity,
             "data": sweep.config.data.source,
             "structure": point.structure,
-        },
+        }
+        | _floor_tags(client, sweep, front, point, identity),
         description=(
             f"{front.compression(point):.1f}x smaller ({front.sparsity}) at "
             f"{point.val_accuracy:.2%} validation accuracy ({point.test_accuracy:.2%} on test): "

@@ -1,10 +1,11 @@
 import base64
 import json
+import re
 import zlib
 from dataclasses import replace
 
 import pytest
-from conftest import Builder
+from conftest import Builder, new_sweep
 
 from hoyer_search.results import TrialResult, TrialSpec
 from hoyer_search.tracking import names, runs, views
@@ -105,16 +106,37 @@ def test_an_alias_is_one_that_mlflow_takes() -> None:
     ]
 
 
-def test_names_of_plugins_are_short(sweep: Builder) -> None:
+def identity_of(sweep: Builder, source: str, factory: str) -> names.Identity:
     config = sweep.config.model_copy(
         update={
-            "model": sweep.config.model.model_copy(update={"factory": "my_net.models:wide"}),
-            "data": sweep.config.data.model_copy(update={"source": "my_net.data:cells"}),
+            "model": sweep.config.model.model_copy(update={"factory": factory}),
+            "data": sweep.config.data.model_copy(update={"source": source}),
         }
     )
-    identity = names.Identity.of(sweep.folder, config)
+    return names.Identity.of(sweep.folder, config)
+
+
+def test_names_of_plugins_are_short(sweep: Builder) -> None:
+    identity = identity_of(sweep, "my_net.data:cells", "my_net.models:wide")
     assert identity.experiment == "hoyer/cells-wide"
-    assert identity.registered_model == "hoyer-cells-wide"
+    assert re.fullmatch(r"hoyer-cells-wide-[0-9a-f]{8}", identity.registered_model)
+
+
+def test_only_sweeps_of_the_same_functions_share_a_registered_model(sweep: Builder) -> None:
+    paths = [
+        ("mine:load", "mine:make"),
+        ("other:load", "other:make"),
+        ("mine:load", "other:make"),
+        ("other:load", "mine:make"),
+        ("mnist", "mine:lenet_5"),
+        ("mine:mnist", "lenet_5"),
+        ("mnist", "lenet_5"),
+    ]
+    found = [identity_of(sweep, *pair).registered_model for pair in paths]
+    assert len(set(found)) == len(paths)
+    assert found[-1] == "hoyer-mnist-lenet_5"
+    again = new_sweep(sweep.folder.path.parent, "quick-2")
+    assert [identity_of(again, *pair).registered_model for pair in paths] == found
 
 
 def test_a_view_unpacks_to_the_state_of_mlflows_page(sweep: Builder) -> None:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from conftest import Builder, new_sweep
 from test_sweep import call
 
+from hoyer_search.results import Point, TrialSpec
 from hoyer_search.tracking import default_uri, names, sweep_link, sync
 from hoyer_search.tracking.client import Client
 from hoyer_search.tracking.cursor import Cursor
@@ -367,6 +369,134 @@ def test_an_alias_moves_when_the_sweep_finds_a_smaller_network(
         if point is not None:
             version = mlflow_api.get_model_version_by_alias(MODEL, name)
             assert version.tags["point"] == point.name
+
+
+@dataclass
+class Single(Builder):
+    """A sweep whose trials have one network each, of given accuracy and size."""
+
+    accuracy: float = 0.0
+    nonzeros: int = 0
+
+    def point(self, spec: TrialSpec, index: int) -> Point:
+        point = super().point(spec, 0)
+        return replace(point, index=index, val_accuracy=self.accuracy, nonzeros=self.nonzeros)
+
+    def add(self, accuracy: float, nonzeros: int) -> None:
+        """Goes on with a trial that finds this network, and syncs."""
+        self.accuracy, self.nonzeros = accuracy, nonzeros
+        self.pretrain()
+        self.trial(len(self.folder.specs()))
+        sync(self.folder, running=False)
+
+
+def single(stored: Builder, name: str, **overrides: Any) -> Single:
+    sweep = new_sweep(stored.folder.path.parent, name, **overrides)
+    return Single(sweep.folder, sweep.config)
+
+
+def holders(api: Any) -> dict[str, str]:
+    """The sweep that each alias is with, and its network's accuracy."""
+    found = {}
+    for alias, version in api.get_registered_model(MODEL).aliases.items():
+        tags = api.get_model_version(MODEL, version).tags
+        found[alias] = f"{tags['sweep']} {tags['accuracy']}"
+    return found
+
+
+LOOSE = {"points": {"A": 0.2, "B": 0.3}}
+
+
+def test_a_looser_sweep_takes_no_alias_for_a_less_accurate_network(
+    stored: Builder, mlflow_api: Any
+) -> None:
+    five_trials(stored)
+    sync(stored.folder, running=False)
+    before = holders(mlflow_api)
+    assert {"A", "B", "best", "knee"} <= set(before)
+    loose = single(stored, "loose", objective=LOOSE)
+    loose.add(0.8, 100)
+    assert holders(mlflow_api) == before
+    sync(stored.folder, running=False)
+    sync(loose.folder, running=False)
+    assert holders(mlflow_api) == before
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "nonzeros", "tagged", "taken"),
+    [
+        (0.9804, 1000, True, set()),
+        (0.9807, 1000, True, {"A", "B", "best"}),
+        (0.9807, 1000, False, set()),
+        (0.9813, 1000, True, {"A", "B", "best", "knee"}),
+        (0.9813, 1000, False, {"A", "B", "best", "knee"}),
+        (0.9813, 9000, True, set()),
+    ],
+)
+def test_an_alias_moves_to_a_smaller_network_that_keeps_the_floor_of_the_one_it_is_with(
+    stored: Builder,
+    mlflow_api: Any,
+    accuracy: float,
+    nonzeros: int,
+    tagged: bool,
+    taken: set[str],
+) -> None:
+    points = {"A": 0.0, "B": {"floor": 0.9805}}
+    single(stored, "strict", objective={"points": points}).add(0.9812, 2000)
+    (version,) = mlflow_api.search_model_versions(f"name = '{MODEL}'")
+    floors = {key: float(v) for key, v in version.tags.items() if key.startswith("floor_")}
+    expected = {"floor_A": 0.9806, "floor_B": 0.9805, "floor_best": 0.9806}
+    assert floors == pytest.approx(expected)
+    if not tagged:  # as versions were before
+        for key in floors:
+            mlflow_api.delete_model_version_tag(MODEL, version.version, key)
+    single(stored, "loose", objective=LOOSE).add(accuracy, nonzeros)
+    sweeps = {alias: holder.split()[0] for alias, holder in holders(mlflow_api).items()}
+    assert {alias for alias, sweep in sweeps.items() if sweep == "loose"} == taken
+    assert set(sweeps) == {"A", "B", "best", "knee"}
+
+
+def test_the_floor_of_an_alias_does_not_sink_from_sweep_to_sweep(
+    stored: Builder, mlflow_api: Any
+) -> None:
+    single(stored, "strict").add(0.9812, 4000)
+    loose = single(stored, "loose", objective=LOOSE)
+    loose.add(0.9813, 3000)
+    assert holders(mlflow_api)["A"] == "loose 0.9813"
+    single(stored, "looser", objective=LOOSE).add(0.9, 2000)
+    loose.add(0.9, 1000)
+    assert holders(mlflow_api)["A"] == "loose 0.9813"
+    assert holders(mlflow_api)["best"] == "loose 0.9813"
+    loose.add(0.981, 500)
+    assert holders(mlflow_api)["A"] == "loose 0.981"
+
+
+@pytest.mark.parametrize(
+    ("objective", "accuracy", "taken"),
+    [
+        ({"sparsity": "macs"}, 0.9, set()),
+        ({"sparsity": "macs"}, 0.9811, {"A", "B", "best"}),
+        ({"accuracy": "top5"}, 0.999, set()),
+    ],
+)
+def test_a_sweep_of_another_objective_takes_an_alias_only_if_it_surely_keeps_the_floor(
+    stored: Builder, mlflow_api: Any, objective: Any, accuracy: float, taken: set[str]
+) -> None:
+    single(stored, "strict").add(0.9812, 2000)
+    single(stored, "other", objective=LOOSE | objective).add(accuracy, 1000)
+    sweeps = {alias: holder.split()[0] for alias, holder in holders(mlflow_api).items()}
+    assert {alias for alias, sweep in sweeps.items() if sweep == "other"} == taken
+
+
+def test_an_alias_stays_with_a_version_that_says_nothing_of_its_accuracy(
+    stored: Builder, mlflow_api: Any
+) -> None:
+    mlflow_api.create_registered_model(MODEL)
+    mlflow_api.create_model_version(MODEL, "file:///by-hand", tags={"owner": "somebody"})
+    mlflow_api.set_registered_model_alias(MODEL, "A", "1")
+    single(stored, "strict").add(0.9812, 2000)
+    aliases = mlflow_api.get_registered_model(MODEL).aliases
+    assert (str(aliases["A"]), str(aliases["best"])) == ("1", "2")
 
 
 def sync_by_hand(monkeypatch: Any, capsys: Any, sweep: Builder, *arguments: object) -> Any:
