@@ -91,7 +91,8 @@ def _accuracies(
     # No validation data were ever set aside from a network that no sweep trained.
     splits = {"val_accuracy": data.validation} if "data" in origin else {}
     for name, source in (splits | {"test_accuracy": data.test}).items():
-        batches = make_batches(source, torch.device("cpu"), cpus=1)
+        split = "test" if name == "test_accuracy" else "validation"
+        batches = make_batches(source, torch.device("cpu"), cpus=1, name=split)
         found[name] = evaluate(model, batches, topk=topk)
     return found
 
