@@ -154,6 +154,13 @@ def _validated(
     return config
 
 
+def ends(dimension: Choices | Range) -> Sequence[Value]:
+    """Returns the values by which a dimension is checked: its choices, or its range's ends."""
+    if isinstance(dimension, Choices):
+        return dimension.choices
+    return [dimension.low, dimension.high]
+
+
 def _check_search(config: SweepConfig, document: strict_yaml.Document) -> None:
     """Checks that every searched path exists and takes every value of its range."""
     if not config.search.dimensions:
@@ -161,9 +168,7 @@ def _check_search(config: SweepConfig, document: strict_yaml.Document) -> None:
             f"{document.where(('search',))}: search: nothing is searched; add decay: {{low, high}}"
         )
     for name, dimension in config.search.dimensions.items():
-        values = (
-            dimension.choices if isinstance(dimension, Choices) else [dimension.low, dimension.high]
-        )
+        values = ends(dimension)
         for value in values:
             try:
                 apply_params(config, {name: _as_searched(config, name, value)})

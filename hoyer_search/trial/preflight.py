@@ -16,11 +16,11 @@ from hoyer_search.compression.layers import (
     prunable_layers,
 )
 from hoyer_search.compression.weights import apply_weights
-from hoyer_search.config import Choices, Range, SweepConfig
+from hoyer_search.config import SweepConfig
 from hoyer_search.datasets import Examples, Splits, load
 from hoyer_search.datasets.splits import count, first_input
 from hoyer_search.errors import ConfigError, InputError, PluginError, unknown_name
-from hoyer_search.spaces import LAYER_WEIGHTS
+from hoyer_search.spaces import LAYER_WEIGHTS, ends
 from hoyer_search.trial.batches import make_batches
 
 log = logging.getLogger(__name__)
@@ -95,14 +95,8 @@ def _batch_sizes(config: SweepConfig, stage: str) -> Iterator[tuple[int, str]]:
     name = f"pipeline.{stage}.batch_size"
     size = getattr(config.pipeline, stage).batch_size
     yield size, f"{name} is {size}"
-    match config.search.dimensions.get(name):
-        case Choices(choices=values):
-            searched = values
-        case Range(low=low, high=high):
-            searched = [low, high]
-        case _:
-            searched = []
-    for value in searched:
+    dimension = config.search.dimensions.get(name)
+    for value in [] if dimension is None else ends(dimension):
         yield int(value), f"search.{name} may be {int(value)}"
     for preset in config.presets:
         if name in preset:
