@@ -6,7 +6,7 @@ from torch import nn
 
 from hoyer_search.compression.channels import ChannelGraph, Inputs, as_inputs
 from hoyer_search.compression.exactness import exactness
-from hoyer_search.compression.layers import PRUNABLE_TYPES, computed_layers
+from hoyer_search.compression.layers import PRUNABLE_NAMES, computed_layers, kinds
 from hoyer_search.compression.masks import masks_from_zeros
 from hoyer_search.compression.planning import check_connected
 from hoyer_search.compression.shrink import ShrinkReport
@@ -71,13 +71,11 @@ def shrink(
 
 
 def _nothing_prunable(model: nn.Module) -> str:
-    wanted = ", ".join(t.__name__ for t in PRUNABLE_TYPES)
-    rule = f"a network to shrink must have a prunable layer ({wanted})"
+    rule = f"a network to shrink must have a prunable layer ({PRUNABLE_NAMES})"
     if computed := computed_layers(model):
         names = ", ".join(name or type(model).__name__ for name in computed)
         return (
             f"{rule}, but the weights of {names} are computed by a parametrization: make plain "
             "weights of them with torch.nn.utils.parametrize.remove_parametrizations"
         )
-    found = sorted({type(m).__name__ for m in model.modules() if not list(m.children())})
-    return f"{rule}, but its layers are: {', '.join(found)}. There is nothing to remove from it"
+    return f"{rule}, but its layers are: {kinds(model)}. There is nothing to remove from it"

@@ -3,12 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from hoyer_search.compression import tracing
@@ -16,6 +14,7 @@ from hoyer_search.compression.flow import Combine, Step, lasting
 from hoyer_search.compression.layers import (
     PRUNABLE_TYPES,
     TRANSPOSED_TYPES,
+    lazy_layers,
     num_filters,
     prunable_layers,
 )
@@ -67,12 +66,7 @@ def _check_given(inputs: object, model: object) -> None:
             "example inputs must be a tensor of at least one example, shape (N, ...), or a tuple "
             f"of such, got {got}. Give a batch that the network accepts"
         )
-    lazy = [
-        name or type(module).__name__
-        for name, module in model.named_modules()
-        if any(map(is_lazy, chain(module._parameters.values(), module._buffers.values())))
-    ]
-    if lazy:
+    if lazy := lazy_layers(model):
         raise PluginError(
             f"a network's layers must know their sizes, but it has lazy ones: {', '.join(lazy)}. "
             "Call it once on an example before, and give it its trained weights"

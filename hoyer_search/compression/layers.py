@@ -2,9 +2,11 @@
 
 import fnmatch
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import TypeAlias
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from hoyer_search.errors import ConfigError
 
@@ -19,6 +21,7 @@ PrunableLayer: TypeAlias = (
 )
 TRANSPOSED_TYPES = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 PRUNABLE_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED_TYPES)
+PRUNABLE_NAMES = ", ".join(kind.__name__ for kind in PRUNABLE_TYPES)
 
 
 def prunable_layers(model: nn.Module) -> dict[str, PrunableLayer]:
@@ -37,6 +40,20 @@ def prunable_layers(model: nn.Module) -> dict[str, PrunableLayer]:
             seen.add(id(module.weight))
             layers[name] = module
     return layers
+
+
+def lazy_layers(model: nn.Module) -> list[str]:
+    """Returns the modules whose sizes a first run would settle, by name; the root by its type."""
+    return [
+        name or type(module).__name__
+        for name, module in model.named_modules()
+        if any(map(is_lazy, chain(module._parameters.values(), module._buffers.values())))
+    ]
+
+
+def kinds(model: nn.Module) -> str:
+    """Returns the types of a network's innermost modules, for messages."""
+    return ", ".join(sorted({type(m).__name__ for m in model.modules() if not list(m.children())}))
 
 
 def computed_layers(model: nn.Module) -> list[str]:

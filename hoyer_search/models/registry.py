@@ -4,10 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn
-from torch.nn.parameter import UninitializedParameter
 
 from hoyer_search import plugins
-from hoyer_search.compression.layers import PRUNABLE_TYPES, prunable_layers
+from hoyer_search.compression.layers import (
+    PRUNABLE_NAMES,
+    kinds,
+    lazy_layers,
+    prunable_layers,
+)
 from hoyer_search.errors import PluginError
 from hoyer_search.models.alexnet import alexnet
 from hoyer_search.models.lenet import lenet_5, lenet_300_100
@@ -74,16 +78,14 @@ def call(factory: Callable[..., Any], arguments: dict[str, Any], *, name: str) -
             f"model factory {name!r} must return a torch.nn.Module, "
             f"but it returned {type(model).__name__}"
         )
-    if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
+    if lazy_layers(model):
         raise PluginError(
             f"model factory {name!r} must return a network whose layers know their sizes, but it "
             "has lazy ones: call it once on an example inside the function"
         )
     if not prunable_layers(model):
-        found = sorted({type(m).__name__ for m in model.modules() if not list(m.children())})
-        wanted = ", ".join(t.__name__ for t in PRUNABLE_TYPES)
         raise PluginError(
-            f"model factory {name!r} must return a network with a prunable layer ({wanted}), "
-            f"but its layers are: {', '.join(found)}"
+            f"model factory {name!r} must return a network with a prunable layer "
+            f"({PRUNABLE_NAMES}), but its layers are: {kinds(model)}"
         )
     return model
