@@ -60,6 +60,14 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
 MISSING = object()
 
 
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A recording of five trainings, to be spoilt."""
+    path = tmp_path / "made.parquet"
+    save_recording(path, recorded.recording(5))
+    return path
+
+
 def _put(place: Any, keys: list[str | int], *, value: object) -> None:
     *path, last = keys
     for key in path:
@@ -80,24 +88,20 @@ def _put(place: Any, keys: list[str | int], *, value: object) -> None:
     ],
 )
 def test_the_first_wrong_field_of_a_recording_is_named(
-    tmp_path: Path, keys: list[str | int], value: object, wrong: str
+    made: Path, keys: list[str | int], value: object, wrong: str
 ) -> None:
-    path = tmp_path / "made.parquet"
-    save_recording(path, recorded.recording(5))
-    table = pq.read_table(path)
+    table = pq.read_table(made)
     rows = table.to_pylist()
     for row in rows[1:]:
         _put(row, keys, value=value)
     changed = pa.Table.from_pylist(rows).replace_schema_metadata(table.schema.metadata)
-    pq.write_table(changed, path)
-    _refused(path, wrong)
+    pq.write_table(changed, made)
+    _refused(made, wrong)
 
 
-def test_a_missing_column_of_a_recording_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "made.parquet"
-    save_recording(path, recorded.recording(5))
-    pq.write_table(pq.read_table(path).drop_columns(["wall_seconds"]), path)
-    _refused(path, "row.0.wall_seconds: Field required, got .*")
+def test_a_missing_column_of_a_recording_is_named(made: Path) -> None:
+    pq.write_table(pq.read_table(made).drop_columns(["wall_seconds"]), made)
+    _refused(made, "row.0.wall_seconds: Field required, got .*")
 
 
 @pytest.mark.parametrize(
@@ -110,11 +114,9 @@ def test_a_missing_column_of_a_recording_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_the_first_wrong_field_of_a_recording_s_metadata_is_named(
-    tmp_path: Path, keys: list[str | int], value: object, wrong: str
+    made: Path, keys: list[str | int], value: object, wrong: str
 ) -> None:
-    path = tmp_path / "made.parquet"
-    save_recording(path, recorded.recording(5))
-    table = pq.read_table(path)
+    table = pq.read_table(made)
     head = json.loads(table.schema.metadata[b"hoyer_search"])
     _put(head, keys, value=value)
     for metadata, reason in (
@@ -122,8 +124,8 @@ def test_the_first_wrong_field_of_a_recording_s_metadata_is_named(
         ({"hoyer_search": "[1]"}, "head: .*, got \\[1\\]"),
         (None, "its metadata has no hoyer_search"),
     ):
-        pq.write_table(table.replace_schema_metadata(metadata), path)
-        _refused(path, reason)
+        pq.write_table(table.replace_schema_metadata(metadata), made)
+        _refused(made, reason)
 
 
 def _refused(path: Path, wrong: str) -> None:
