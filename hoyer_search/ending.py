@@ -1,7 +1,9 @@
 """Why a sweep's search ended, what it had used, and how to let it go on."""
 
+from collections.abc import Sequence
+
 from hoyer_search.config import MOST_TRIALS, SweepConfig
-from hoyer_search.results import Finished, Usage
+from hoyer_search.results import Finished, TrialResult, Usage
 
 
 def stop_text(config: SweepConfig, finished: Finished, usage: Usage) -> str:
@@ -30,13 +32,16 @@ def more_budget(config: SweepConfig, finished: Finished) -> str | None:
     allowed.
     """
     name = finished.stopped_by or "trials"
-    limit = getattr(config.budget, name, None)
-    if limit is None or (name == "trials" and max(limit, finished.trials) >= MOST_TRIALS):
-        return None
-    more = 2 * limit
-    if name == "trials":  # of which more than the budget may have ended, before it was made smaller
-        more = min(2 * max(limit, finished.trials), MOST_TRIALS)
-    return f"budget.{name}={more}"
+    if name != "trials":
+        limit = getattr(config.budget, name, None)
+        return None if limit is None else f"budget.{name}={2 * limit}"
+    had = max(config.budget.trials, finished.trials)  # a budget may have been made smaller
+    return None if had >= MOST_TRIALS else f"budget.trials={min(2 * had, MOST_TRIALS)}"
+
+
+def all_failed(ended: Sequence[TrialResult]) -> bool:
+    """Returns whether trials ended, and every one of them failed: more budget tries none again."""
+    return bool(ended) and all(result.state == "failed" for result in ended)
 
 
 def used_hours(usage: Usage) -> dict[str, float]:

@@ -372,11 +372,15 @@ def check_new(storage: Path, name: str) -> None:
     check_name(name)
     check_is_folder(storage)
     if (storage / name).exists():
-        where = shlex.quote(str(storage))
         raise StorageError(
             f"sweep {name!r} exists already in {storage.absolute()}: choose another name, "
-            f"or go on with it by `hoyer-search resume {name} --storage {where}`"
+            f"or go on with it by `hoyer-search resume {name} {storage_argument(storage)}`"
         )
+
+
+def storage_argument(storage: Path) -> str:
+    """Returns a storage as an argument of a command to copy."""
+    return f"--storage {shlex.quote(str(storage))}"
 
 
 def check_is_folder(storage: Path) -> None:

@@ -6,7 +6,6 @@ import importlib.metadata
 import logging
 import os
 import platform
-import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from hoyer_search.config import SweepConfig
 from hoyer_search.errors import ConfigError, StorageError, StorageFull
 from hoyer_search.redaction import paths_of_secrets
 from hoyer_search.results import Earlier, Event
-from hoyer_search.store import SweepFolder, check_new
+from hoyer_search.store import SweepFolder, check_new, storage_argument
 
 log = logging.getLogger(__name__)
 
@@ -259,7 +258,7 @@ def _space(folder: SweepFolder) -> Iterator[None]:
 
 def _where(folder: SweepFolder) -> str:
     """Returns a sweep's name and storage as arguments of a command."""
-    return f"{folder.name} --storage {shlex.quote(str(folder.path.parent))}"
+    return f"{folder.name} {storage_argument(folder.path.parent)}"
 
 
 def _provenance(tracking_uri: str) -> dict[str, Any]:

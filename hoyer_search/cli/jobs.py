@@ -18,6 +18,7 @@ from hoyer_search.cli.options import (
 )
 from hoyer_search.cli.terminal import print_json, say
 from hoyer_search.errors import InputError
+from hoyer_search.store import storage_argument
 
 
 @click.command()
@@ -66,7 +67,7 @@ def print_submitted(name: str, address: str, storage: Path, *, as_json: bool = F
         return
     where = f"--address {address}"
     say(f"submitted {name}")
-    say(f"status:  hoyer-search status {name} {where} --storage {storage}")
+    say(f"status:  hoyer-search status {name} {where} {storage_argument(storage)}")
     say(f"logs:    hoyer-search logs {name} {where} --follow")
     say(f"stop:    hoyer-search stop {name} {where}")
 

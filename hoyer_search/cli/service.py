@@ -12,7 +12,7 @@ from hoyer_search.cli.options import dashboard_option, json_option, storage_opti
 from hoyer_search.cli.terminal import err, out, print_json, say
 from hoyer_search.display import clock
 from hoyer_search.errors import InputError, StorageError
-from hoyer_search.store import SweepFolder, sweep_names
+from hoyer_search.store import SweepFolder, storage_argument, sweep_names
 
 EXIT_CODES = {"finished": 0, "failed": 1, "stopped": 130}
 
@@ -153,7 +153,8 @@ def stop(sweep_name: str, address: str, as_json: bool) -> None:
         return
     say(end)
     say(
-        f"go on:   hoyer-search resume {sweep_name} --address {address} --storage {job.storage}",
+        f"go on:   hoyer-search resume {sweep_name} --address {address} "
+        f"{storage_argument(job.storage)}",
         console=err,
     )
 

@@ -1,6 +1,5 @@
 """A sweep in words and tables."""
 
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,10 +10,10 @@ from hoyer_search.client import DEFAULT_STORAGE
 from hoyer_search.comparison import Comparison
 from hoyer_search.confirmation import confirmations, confirmed_by_point, verdict
 from hoyer_search.display import confirmations_table, points_table
-from hoyer_search.ending import more_budget, stop_text
+from hoyer_search.ending import all_failed, more_budget, stop_text
 from hoyer_search.front import Front
-from hoyer_search.results import Finished, Point
-from hoyer_search.store import SweepFolder
+from hoyer_search.results import Point
+from hoyer_search.store import SweepFolder, storage_argument
 
 
 def print_sweep(name: str, storage: Path) -> None:
@@ -23,7 +22,8 @@ def print_sweep(name: str, storage: Path) -> None:
     front, ended = folder.front(), folder.results()
     failed = [r for r in ended if r.state == "failed"]
     config, state = folder.config(), folder.state()
-    trials = max(config.budget.trials, len(folder.specs()))
+    specs = folder.specs()
+    trials = max(config.budget.trials, len(specs))
     head = f"sweep {name}: {state}, {len(ended)} of {trials} trials ended"
     stopped = sum(r.state == "stopped" for r in ended)
     if stopped:
@@ -44,7 +44,7 @@ def print_sweep(name: str, storage: Path) -> None:
             out.print(points_table(front))
             if found:
                 out.print(confirmations_table(found))
-    lost = {spec.uid: spec.parent for spec in folder.specs() if spec.parent is not None}
+    lost = {spec.uid: spec.parent for spec in specs if spec.parent is not None}
     for result in ended:
         if result.state == "complete" and result.uid in lost and result.parent is None:
             say(
@@ -57,22 +57,16 @@ def print_sweep(name: str, storage: Path) -> None:
         say(f"knew:    {known}; {earlier.left_out} more were outside of the search ranges")
     finished = folder.finished()
     if finished is not None:
-        _print_stop(folder, finished)
+        say(f"stopped: {stop_text(config, finished, folder.usage())}")
+        more = more_budget(config, finished)
+        if more is not None and not all_failed(ended):
+            command = command_line("resume", f"{name} --set {more}", folder.path.parent)
+            say(f"go on:   {command}")
     elif state == "interrupted":
         say(f"go on:   {command_line('resume', name, storage)}")
     for result in failed:
         reason = (result.error or "no reason is known").strip().splitlines()[-1]
         say(f"trial {result.number} failed: {reason}")
-
-
-def _print_stop(folder: SweepFolder, finished: Finished) -> None:
-    config = folder.config()
-    say(f"stopped: {stop_text(config, finished, folder.usage())}")
-    more = more_budget(config, finished)
-    ended = folder.results()
-    if more is not None and not (ended and all(result.state == "failed" for result in ended)):
-        command = command_line("resume", f"{folder.name} --set {more}", folder.path.parent)
-        say(f"go on:   {command}")
 
 
 def _front_table(
@@ -109,7 +103,7 @@ def _front_table(
 def command_line(verb: str, arguments: str, storage: Path) -> str:
     """Returns a command to copy, with its storage unless that is the default."""
     default = storage.absolute() == Path(DEFAULT_STORAGE).absolute()
-    where = "" if default else f" --storage {shlex.quote(str(storage))}"
+    where = "" if default else f" {storage_argument(storage)}"
     return f"hoyer-search {verb} {arguments}".strip() + where
 
 

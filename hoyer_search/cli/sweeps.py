@@ -22,6 +22,7 @@ from hoyer_search.cli.options import (
 from hoyer_search.cli.summary import command_line, print_sweep
 from hoyer_search.cli.terminal import err, out, print_json, say
 from hoyer_search.display import Display
+from hoyer_search.ending import all_failed
 from hoyer_search.errors import HoyerSearchError
 from hoyer_search.front import Front
 from hoyer_search.reading import Sweep
@@ -240,7 +241,7 @@ def _follow(
         pull = f"{name} --point {shlex.quote(best)} -o best/"
         say(f"pull:    {command_line('pull', pull, storage)}")
     results = folder.results()
-    if results and all(result.state == "failed" for result in results):
+    if all_failed(results):
         first = command_line("logs", f"{name} --trial {results[0].number}", storage)
         raise HoyerSearchError(
             f"every trial of sweep {name} failed, and resuming it does not try them again: see "

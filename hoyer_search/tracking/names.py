@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hoyer_search import files
 from hoyer_search.config import SweepConfig
-from hoyer_search.store import SweepFolder
+from hoyer_search.store import SweepFolder, storage_argument
 from hoyer_search.tracking.address import is_server, without_password
 
 KIND = "hoyer.kind"
@@ -91,5 +91,5 @@ def pull_command(
     elif storage == Path("runs").absolute():
         where = ""
     else:
-        where = f" --storage {shlex.quote(str(storage))}"
+        where = f" {storage_argument(storage)}"
     return f"hoyer-search pull {folder.name} --point {shlex.quote(point)}{where} -o {output}"
