@@ -105,6 +105,8 @@ function draw() {
 }
 
 // A figure after the other, so that a reader of thousands of trials need not wait for the last.
+// A browser calls no frame idle that it does not show, such as MLflow's while its page unfolds,
+// and may go on so when it does: hence the limit, in milliseconds.
 function drawLater() {
   (window.requestIdleCallback ?? setTimeout)(() => {
     const [next] = undrawn;
@@ -112,7 +114,7 @@ function drawLater() {
     if (window.Plotly) drawOne(next);
     else compile();
     drawLater();
-  });
+  }, { timeout: 1000 });
 }
 
 function compile() {

@@ -17,6 +17,7 @@ import pytest
 import toys
 from conftest import Builder
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -133,7 +134,13 @@ def count(browser: webdriver.Chrome, selector: str) -> int:
 
 
 def wait_for_count(browser: webdriver.Chrome, selector: str, expected: int) -> None:
-    wait(browser, lambda: count(browser, selector) == expected, f"{expected} of {selector}")
+    try:
+        wait(browser, lambda: count(browser, selector) == expected, "")
+    except TimeoutException as error:
+        console = [entry["message"] for entry in browser.get_log("browser")]
+        raise AssertionError(
+            f"{count(browser, selector)} of {expected} {selector}; console: {console}"
+        ) from error
 
 
 def body(browser: webdriver.Chrome) -> str:
@@ -268,6 +275,24 @@ def test_the_report_draws_without_a_network(
         )
     )
     assert (red > 128) == (scheme == "light")
+
+
+def test_the_report_draws_in_a_frame_that_was_not_seen_at_first(
+    sweep: Builder, report: Path, browser: webdriver.Chrome
+) -> None:
+    page = report.with_name("frame.html")
+    page.write_text(
+        f'<iframe id="html" sandbox="allow-scripts" src="{report.name}" width="0" height="0">'
+    )
+    browser.get(page.as_uri())
+    frame = browser.find_element(By.ID, "html")
+    browser.execute_script("arguments[0].width = 1200; arguments[0].height = 800", frame)
+    browser.switch_to.frame(frame)
+    try:
+        wait_for_count(browser, f"#front {POINTS}", len(sweep.folder.points()) + 2)
+        wait_for_count(browser, ".js-plotly-plot", 4)
+    finally:
+        browser.switch_to.default_content()
 
 
 def test_another_network_can_be_chosen(
