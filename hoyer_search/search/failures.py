@@ -4,6 +4,7 @@ import json
 import time
 
 from hoyer_search import files, results
+from hoyer_search.errors import DataError, TrialDiverged
 from hoyer_search.redaction import redact
 from hoyer_search.results import TrialResult, TrialSpec
 from hoyer_search.store import SweepFolder
@@ -13,6 +14,16 @@ MAX_FAILURES = 3
 
 NO_SPACE = "no space"
 """What a trial's last report says when it cannot be written down, in place of how it ended."""
+
+
+def is_permanent(error: Exception) -> bool:
+    """Returns whether another attempt at the trial would fail as well.
+
+    It would where training diverged, or where the data that were read are wrong. An error that was
+    raised while they were read may pass.
+    """
+    wrong_data = isinstance(error, DataError) and error.__cause__ is None
+    return wrong_data or isinstance(error, TrialDiverged)
 
 
 def add_failure(

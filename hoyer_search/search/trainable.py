@@ -16,9 +16,9 @@ import ray
 from ray import tune
 
 from hoyer_search import files, results
-from hoyer_search.errors import TrialDiverged, TrialFenced
+from hoyer_search.errors import TrialFenced
 from hoyer_search.results import CurvePoint, Progress, TrialResult, TrialSpec
-from hoyer_search.search.failures import NO_SPACE, add_failure
+from hoyer_search.search.failures import NO_SPACE, add_failure, is_permanent
 from hoyer_search.store import SweepFolder
 
 RunTrial = Callable[[SweepFolder, TrialSpec, Any], Iterable[Progress]]
@@ -30,9 +30,9 @@ class TrialTrainable(tune.Trainable):
     """Runs trials one after another in one process, so that torch and the data are loaded once.
 
     An exception in a trial is recorded in its folder and the trial is tried again in place, where
-    its finished stages are skipped; the third one, or divergence at once, makes it a failed trial
-    with a result. So Tune sees only lost workers and nodes as errors. A full disk is no failure of
-    the trial: it stays open, and its report tells the driver.
+    its finished stages are skipped; the third one, or the first that another attempt would meet as
+    well, makes it a failed trial with a result. So Tune sees only lost workers and nodes as errors.
+    A full disk is no failure of the trial: it stays open, and its report tells the driver.
 
     A trial that is taken away before its end saves a checkpoint: when Tune stops it, and on
     SIGTERM, by which a node that is about to go warns its processes. Its epoch ends first.
@@ -158,8 +158,7 @@ class TrialTrainable(tune.Trainable):
         """Records a failed attempt; returns the trial's result when it was the last."""
         self._steps = None
         text = "".join(traceback.format_exception(error))
-        final = isinstance(error, TrialDiverged)
-        return add_failure(self._folder, self._spec, text, final=final)
+        return add_failure(self._folder, self._spec, text, final=is_permanent(error))
 
 
 def to_report(progress: Progress) -> dict[str, float | int | str]:

@@ -65,25 +65,26 @@ def ended(folder: SweepFolder) -> list[str]:
 
 @pytest.mark.slow
 def test_trials_that_raise_diverge_or_lose_their_worker(toy_config, make_sweep):
-    config = toy_config(sampler="random", budget__trials=5, presets=[{"decay": 0.003}])
+    config = toy_config(sampler="random", budget__trials=6, presets=[{"decay": 0.003}])
     folder = make_sweep(config)
     events = search(folder, run_trial=toy.run_troubled_trial)
 
     by_number = {result.number: result for result in folder.results()}
-    states = [by_number[n].state for n in range(5)]
-    assert states == ["failed", "complete", "failed", "complete", "complete"]
+    states = [by_number[n].state for n in range(6)]
+    assert states == ["failed", "complete", "failed", "complete", "failed", "complete"]
     uids = {n: result.uid for n, result in by_number.items()}
 
     def failures(number: int) -> int:
         path = folder.trial(uids[number]) / "failures.jsonl"
         return len(path.read_text().splitlines()) if path.is_file() else 0
 
-    # Raised three times; once; diverged, which is not tried again; a lost worker leaves no trace.
-    assert [failures(n) for n in range(5)] == [3, 1, 1, 0, 0]
+    # Raised three times; once; diverged, which is not tried again; a lost worker leaves no trace;
+    # wrong data, which stay wrong.
+    assert [failures(n) for n in range(6)] == [3, 1, 1, 0, 1, 0]
     assert "ValueError: no luck" in by_number[0].error
     assert "TrialDiverged: the loss became nan" in by_number[2].error
     assert by_number[0].params == {"decay": 0.003}
-    assert len({r.params["decay"] for r in by_number.values()}) == 5
+    assert len({r.params["decay"] for r in by_number.values()}) == 6
     assert Study.open(folder, config).num_left == 0
     assert (folder.path / "finished.json").is_file()
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from hoyer_search import results
 from hoyer_search.config import SweepConfig
-from hoyer_search.errors import TrialDiverged
+from hoyer_search.errors import DataError, TrialDiverged
 from hoyer_search.results import CurvePoint, Dense, Point, Progress, TrialResult, TrialSpec
 from hoyer_search.store import SweepFolder
 from hoyer_search.trial.journal import Journal
@@ -137,7 +137,7 @@ def curve(edge: float) -> list[CurvePoint]:
 
 
 def run_troubled_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progress]:
-    """Trial 0 always raises, 1 raises once, 2 diverges, 3 loses its process once."""
+    """Trial 0 always raises, 1 raises once, 2 diverges, 3 loses its process once, 4 reads NaN."""
     note(folder, f"start {spec.uid} {os.getpid()} {time.time()}")
     yield progress("regularize", 1)
     before = starts(folder, spec.uid)
@@ -147,6 +147,8 @@ def run_troubled_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Itera
         raise TrialDiverged("the loss became nan")
     if spec.number == 3 and before == 1:
         os._exit(1)
+    if spec.number == 4:
+        raise DataError("inputs must be finite, got nan")
     yield from run_trial(folder, spec, data)
 
 
