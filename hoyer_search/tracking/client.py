@@ -263,10 +263,11 @@ class Client(Connection):
         self._api.set_registered_model_alias(name, alias, version)
 
     @edge
-    def version_tags(self, name: str, alias: str) -> dict[str, str]:
-        """Returns the tags of the version that an alias points to, none if it points nowhere."""
-        version = self._api.get_registered_model(name).aliases.get(alias)
-        return {} if version is None else dict(self._api.get_model_version(name, version).tags)
+    def holders(self, name: str) -> dict[str, dict[str, str]]:
+        """Returns the tags of the version that each alias of a registered model points to."""
+        versions = self._api.get_registered_model(name).aliases
+        tags = {v: dict(self._api.get_model_version(name, v).tags) for v in set(versions.values())}
+        return {alias: tags[version] for alias, version in versions.items()}
 
     @edge
     def log_data(self, run_id: str, *, name: str, settings: Mapping[str, Any]) -> None:

@@ -37,7 +37,6 @@ class Cursor:
         front: Digest of what the uploaded front.json shows.
         report: Digest of what the uploaded report shows.
         versions: Version of the registered model by point name.
-        aliases: Version by alias.
         whole: False on disk while a sync is under way: what that had sent is not known then.
     """
 
@@ -49,7 +48,6 @@ class Cursor:
     front: str = ""
     report: str = ""
     versions: dict[str, str] = field(default_factory=dict)
-    aliases: dict[str, str] = field(default_factory=dict)
     whole: bool = True
 
     @classmethod

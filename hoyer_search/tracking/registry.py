@@ -12,29 +12,33 @@ from hoyer_search.tracking.records import Sample
 from hoyer_search.tracking.serving import FLAVOR
 from hoyer_search.tracking.snapshot import Snapshot
 
+Holders = Mapping[str, Mapping[str, str]]
+"""Tags of the version that each alias points to."""
+
 
 def register(client: Client, sweep: Snapshot, cursor: Cursor, identity: names.Identity) -> None:
     """Registers every point of the front that is not yet, then points the aliases to the best.
 
-    Aliases are the operating points, ``knee``, and ``best``: the strictest operating point. All
-    sweeps of a task share them.
+    Aliases are the operating points, ``knee``, and ``best``: the strictest operating point that a
+    network keeps. All sweeps of a task share them.
     Points without an artefact folder are left out.
     """
     front, folder = sweep.front, sweep.folder
     points = [p for p in (front.points if front else []) if folder.point(p.name).is_dir()]
     if front is None or not points:
         return
-    model = identity.registered_model
-    if any(point.name not in cursor.versions for point in points):
-        config = sweep.config
-        found = f"{config.model.factory} on {config.data.source}"
-        description = f"Smaller networks of {found}, found by hoyer-search"
-        client.registered_model(model, description=description)
-        cursor.versions |= _known_versions(client, identity)
+    model, config = identity.registered_model, sweep.config
+    found = f"{config.model.factory} on {config.data.source}"
+    client.registered_model(
+        model, description=f"Smaller networks of {found}, found by hoyer-search"
+    )
+    cursor.versions |= _known_versions(client, identity)
+    holders = client.holders(model)
     for point in points:
         if point.name not in cursor.versions:
-            cursor.versions[point.name] = _add(client, sweep, front, point, cursor, identity)
-    _set_aliases(client, sweep, front, cursor, identity)
+            tags = _floor_tags(sweep, front, point, holders, identity)
+            cursor.versions[point.name] = _add(client, sweep, front, point, cursor, identity, tags)
+    _set_aliases(client, sweep, front, cursor, holders, identity)
 
 
 def aliases(front: Front) -> Mapping[str, Point]:
@@ -44,11 +48,20 @@ def aliases(front: Front) -> Mapping[str, Point]:
         for name, point in front.operating_points.items()
         if point is not None
     }
-    if front.knee is not None:
-        kept.setdefault("knee", front.knee)
     if kept:
         kept.setdefault("best", next(iter(kept.values())))
+    if front.knee is not None:
+        kept.setdefault("knee", front.knee)
     return kept
+
+
+def _floors(front: Front) -> dict[str, float]:
+    """Returns the floor that each alias stands for; ``knee`` has none."""
+    points = front.operating_points
+    floors = {names.alias(n): floor for n, floor in front.floors.items() if points[n] is not None}
+    if floors:
+        floors.setdefault("best", next(iter(floors.values())))
+    return floors
 
 
 def _known_versions(client: Client, identity: names.Identity) -> dict[str, str]:
@@ -60,31 +73,36 @@ def _known_versions(client: Client, identity: names.Identity) -> dict[str, str]:
 
 
 def _set_aliases(
-    client: Client, sweep: Snapshot, front: Front, cursor: Cursor, identity: names.Identity
+    client: Client,
+    sweep: Snapshot,
+    front: Front,
+    cursor: Cursor,
+    holders: Holders,
+    identity: names.Identity,
 ) -> None:
     """Points aliases to this sweep's points that meet their demands.
 
-    None goes to a point that is larger than another sweep's. Sizes of other sparsity objectives are
-    not comparable: of those, the later sweep that meets the demand has the alias.
+    None goes to a point that is larger than another sweep's which keeps the floor too. Sizes of
+    other sparsity objectives are not comparable: of those, the later sweep that meets the demand
+    has the alias.
     """
+    floors = _floors(front)
     for alias, point in aliases(front).items():
-        version = cursor.versions.get(point.name)
-        if version is None or cursor.aliases.get(alias) == version:
+        version, held = cursor.versions.get(point.name), holders.get(alias, {})
+        if version is None or point.val_accuracy < _demand(alias, held, sweep, identity):
             continue
-        held = client.version_tags(identity.registered_model, alias)
-        enough = point.val_accuracy >= _demand(alias, held, sweep, identity)
-        if enough and not _smaller_elsewhere(held, front, point, identity):
+        if not _smaller_elsewhere(held, front, point, identity, floor=floors.get(alias, 0.0)):
             client.set_alias(identity.registered_model, alias, version)
-        cursor.aliases[alias] = version
 
 
 def _smaller_elsewhere(
-    held: Mapping[str, str], front: Front, point: Point, identity: names.Identity
+    held: Mapping[str, str], front: Front, point: Point, identity: names.Identity, *, floor: float
 ) -> bool:
-    """Returns whether a version, by its tags, is another sweep's and smaller than a point."""
+    """Returns whether a version, by its tags, is another sweep's, smaller, and keeps a floor."""
     if held.get(names.SWEEP_ID) == identity.sweep_id or held.get("sparsity") != front.sparsity:
         return False
-    return float(held["compression"]) > front.compression(point)
+    keeps = float(held["accuracy"]) >= round(floor, 4)  # as that is rounded
+    return keeps and float(held["compression"]) > front.compression(point)
 
 
 def _demand(
@@ -109,21 +127,17 @@ def _floor_tag(alias: str) -> str:
 
 
 def _floor_tags(
-    client: Client, sweep: Snapshot, front: Front, point: Point, identity: names.Identity
+    sweep: Snapshot, front: Front, point: Point, holders: Holders, identity: names.Identity
 ) -> dict[str, str]:
     """Returns the floor that a point was chosen for, as a tag by each of its aliases.
 
     A higher one that the point takes over with the alias stays, or the alias would sink from sweep
     to sweep.
     """
-    points, tags = front.operating_points, {}
-    floors = {names.alias(n): floor for n, floor in front.floors.items() if points[n] is not None}
-    if floors:
-        floors.setdefault("best", next(iter(floors.values())))
-    for alias, chosen in aliases(front).items():
-        if chosen.name == point.name and alias in floors:
-            held = client.version_tags(identity.registered_model, alias)
-            demand, floor = _demand(alias, held, sweep, identity), floors[alias]
+    chosen, tags = aliases(front), {}
+    for alias, floor in _floors(front).items():
+        if chosen[alias].name == point.name:
+            demand = _demand(alias, holders.get(alias, {}), sweep, identity)
             kept = max(floor, demand) if point.val_accuracy >= demand else floor
             tags[_floor_tag(alias)] = str(kept)
     return tags
@@ -136,6 +150,7 @@ def _add(
     point: Point,
     cursor: Cursor,
     identity: names.Identity,
+    floor_tags: Mapping[str, str],
 ) -> str:
     """Registers one point and returns its version."""
     experiment, run_id = cursor.experiment or "", cursor.trials[point.uid].record.run_id
@@ -176,7 +191,7 @@ def _add(
             "data": sweep.config.data.source,
             "structure": point.structure,
         }
-        | _floor_tags(client, sweep, front, point, identity),
+        | dict(floor_tags),
         description=(
             f"{front.compression(point):.1f}x smaller ({front.sparsity}) at "
             f"{point.val_accuracy:.2%} validation accuracy ({point.test_accuracy:.2%} on test): "

@@ -471,6 +471,25 @@ def test_the_floor_of_an_alias_does_not_sink_from_sweep_to_sweep(
     assert holders(mlflow_api)["A"] == "loose 0.981"
 
 
+@pytest.mark.parametrize("loose_first", [True, False])
+def test_an_alias_is_with_the_strictest_floor_whichever_sweep_was_first(
+    stored: Builder, mlflow_api: Any, loose_first: bool
+) -> None:
+    loose, strict = single(stored, "loose", objective=LOOSE), single(stored, "strict")
+    found = [(loose, 0.9, 1000), (strict, 0.9812, 4000)]
+    for sweep, accuracy, nonzeros in found if loose_first else reversed(found):
+        sweep.add(accuracy, nonzeros)
+    sync(loose.folder, running=False)
+    sweeps = {alias: holder.split()[0] for alias, holder in holders(mlflow_api).items()}
+    kept = dict.fromkeys(["A", "B", "C", "D", "best"], "strict")
+    assert {alias: sweeps[alias] for alias in kept} == kept
+
+
+def test_a_network_that_keeps_no_floor_is_not_the_best(stored: Builder, mlflow_api: Any) -> None:
+    single(stored, "lost").add(0.5, 1000)
+    assert holders(mlflow_api) == {"knee": "lost 0.5"}
+
+
 @pytest.mark.parametrize(
     ("objective", "accuracy", "taken"),
     [
