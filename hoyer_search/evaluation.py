@@ -90,9 +90,11 @@ def _accuracies(
     topk = 5 if origin.get("accuracy") == "top5" else 1
     # No validation data were ever set aside from a network that no sweep trained.
     splits = {"val_accuracy": data.validation} if "data" in origin else {}
+    with torch.inference_mode():
+        outputs = model(torch.zeros((1, *data.input_shape))).shape[1]
     for name, source in (splits | {"test_accuracy": data.test}).items():
         split = "test" if name == "test_accuracy" else "validation"
-        batches = make_batches(source, torch.device("cpu"), cpus=1, name=split)
+        batches = make_batches(source, torch.device("cpu"), cpus=1, name=split, outputs=outputs)
         found[name] = evaluate(model, batches, topk=topk)
     return found
 

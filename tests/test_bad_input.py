@@ -84,7 +84,7 @@ def test_a_label_without_an_output(run, monkeypatch):
     data = toys.blobs()
     data.test[1][7] = 9
     monkeypatch.setattr("toys.blobs", lambda: data)
-    assert "has 4 outputs, but test of 'toys:blobs' has the label 9" in run()
+    assert "test: the model has 4 outputs, but an example has the label 9" in run()
 
 
 def test_a_last_batch_of_one_that_cannot_be_normalized(run):

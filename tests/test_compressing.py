@@ -83,7 +83,7 @@ def test_zero_threshold_removes_what_is_zero_already(trained, tmp_path):
     assert metrics["structure"] == "2-8"
 
 
-def test_it_is_measured_again_with_and_without_data(trained, tmp_path):
+def test_it_is_measured_again_with_and_without_data(trained, tmp_path, monkeypatch):
     squeeze(tmp_path / "small", trained[1])
     alone = evaluate_artifact(tmp_path / "small", factory="toys:cnn")
     assert alone["test_accuracy"] is None
@@ -94,6 +94,9 @@ def test_it_is_measured_again_with_and_without_data(trained, tmp_path):
     assert with_data["nonzeros"] == alone["nonzeros"]
     with pytest.raises(InputError, match=r"shape \[1, 6, 6\], those of 'mnist' have"):
         evaluate_artifact(tmp_path / "small", factory="toys:cnn", source="mnist")
+    monkeypatch.setattr("toys.blobs", lambda blobs=toys.blobs: blobs(classes=6))
+    with pytest.raises(InputError, match="test: the model has 4 outputs, but an example has"):
+        evaluate_artifact(tmp_path / "small", factory="toys:cnn", source="toys:blobs")
 
 
 def test_a_built_in_network_knows_its_input(monkeypatch, capsys, tmp_path):

@@ -159,12 +159,16 @@ def _check_labels(labels: Any, name: str, outputs: int | None) -> Tensor:
             f"{name}: a label must be the number of its class, from 0; got {low}. Leave examples "
             "without a class out of the Dataset"
         )
-    if outputs is not None and high >= outputs:
+    _check_highest(high, name, outputs)
+    return numbers
+
+
+def _check_highest(label: int, name: str, outputs: int | None) -> None:
+    if outputs is not None and label >= outputs:
         raise DataError(
-            f"{name}: the model has {outputs} outputs, but the Dataset gives the label {high}: "
+            f"{name}: the model has {outputs} outputs, but an example has the label {label}: "
             "labels start from 0, and the model needs an output for each"
         )
-    return numbers
 
 
 def make_batches(
@@ -182,9 +186,14 @@ def make_batches(
         device: Where batches are wanted.
         cpus: Cores there are; those beyond the first read a Dataset.
         name: The split's name, for messages about a Dataset.
-        outputs: Outputs of the network, which a Dataset's labels must have; None when unknown.
+        outputs: Outputs of the network, of which each label must be one; None when unknown.
+
+    Raises:
+        DataError: A label of examples in memory is none of the outputs. Those of a Dataset are
+            checked as they are read.
     """
     if isinstance(source, Examples):
+        _check_highest(int(source.labels.max()), name, outputs)
         return TensorBatches(source, device)
     workers = max(0, int(cpus) - 1)
     return LoaderBatches(source, device, workers=workers, name=name, outputs=outputs)
