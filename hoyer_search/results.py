@@ -261,6 +261,34 @@ class Earlier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SplitContents:
+    """What tells the examples of a split from others.
+
+    Of a Dataset the number alone is known; the others are None.
+
+    Attributes:
+        examples: How many there are.
+        labels: SHA-256 of the labels in their order, as little-endian int64.
+        mean: Mean of all input values.
+        rms: Their root mean square.
+    """
+
+    examples: int
+    labels: str | None = None
+    mean: float | None = None
+    rms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataContents:
+    """What tells the data that a sweep began with from others."""
+
+    train: SplitContents
+    validation: SplitContents
+    test: SplitContents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """One step of a running trial, sent to the driver and appended to its ``metrics.jsonl``.
 

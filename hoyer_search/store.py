@@ -2,6 +2,7 @@
 
 STORAGE/SWEEP/sweep.yaml          the resolved configuration; `hoyer-search run` takes it again
 STORAGE/SWEEP/provenance.json     versions, code revision, when and where it was started
+STORAGE/SWEEP/data.json           what tells its examples from others
 STORAGE/SWEEP/earlier.json        trials of the sweep it started from
 STORAGE/SWEEP/study.journal       the Optuna study
 STORAGE/SWEEP/pretrained/HASH/    the dense network, shared by the trials
@@ -36,6 +37,7 @@ from hoyer_search.front import Front
 from hoyer_search.garbage import no_collection
 from hoyer_search.memo import load_once
 from hoyer_search.results import (
+    DataContents,
     Dense,
     Earlier,
     Finished,
@@ -71,6 +73,7 @@ class SweepFolder:
         *,
         config: SweepConfig,
         provenance: dict[str, Any],
+        contents: DataContents | None = None,
         earlier: Earlier | None = None,
     ) -> "SweepFolder":
         """Creates the folder of a new sweep, whole or not at all.
@@ -80,6 +83,7 @@ class SweepFolder:
             name: The sweep's name.
             config: Its configuration.
             provenance: Versions, revision, machine and time.
+            contents: What tells its data from others.
             earlier: What it knows from an earlier sweep, which it does not need from then on.
 
         Raises:
@@ -94,6 +98,8 @@ class SweepFolder:
                 (temporary / "pretrained").mkdir()
                 (temporary / "sweep.yaml").write_text(dump_yaml(config), encoding="utf-8")
                 (temporary / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+                if contents is not None:
+                    results.save(temporary / "data.json", contents)
                 if earlier is not None:
                     results.save(temporary / "earlier.json", earlier)
         except OSError as error:
@@ -200,6 +206,11 @@ class SweepFolder:
         except (OSError, ValueError, TypeError) as error:
             raise StorageError(f"{path} does not hold a provenance: {error}") from error
         return provenance
+
+    def contents(self) -> DataContents | None:
+        """Returns what tells the sweep's data from others, None where nothing was kept of it."""
+        path = self.path / "data.json"
+        return results.load(DataContents, path) if path.is_file() else None
 
     def earlier(self) -> Earlier | None:
         """Returns what the sweep knows from an earlier one, None when it started from nothing."""

@@ -17,7 +17,7 @@ from hoyer_search.client import DEFAULT_STORAGE, StoredSweep
 from hoyer_search.config import SweepConfig
 from hoyer_search.errors import ConfigError, StorageError, StorageFull
 from hoyer_search.redaction import paths_of_secrets
-from hoyer_search.results import Earlier, Event
+from hoyer_search.results import DataContents, Earlier, Event
 from hoyer_search.store import SweepFolder, check_new, storage_argument
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,12 @@ def run(
     earlier = _earlier(config, root)
     data = _check(config, root, uri, address)
     folder = SweepFolder.create(
-        root, name, config=config, provenance=_provenance(uri), earlier=earlier
+        root,
+        name,
+        config=config,
+        provenance=_provenance(uri),
+        contents=_contents(data),
+        earlier=earlier,
     )
     return _search(folder, data, uri=uri, address=address, on_event=on_event)
 
@@ -96,8 +101,8 @@ def resume(
         on_event: Called in this process at each step of each trial.
 
     Raises:
-        InputError: There is no such sweep, another process runs it, what it needs is gone, or
-            something else is to change.
+        InputError: There is no such sweep, another process runs it, what it needs is gone, its
+            data are others, or something else is to change.
         StorageFull: The storage has no space left; ``resume`` goes on once it has.
         KeyboardInterrupt: Ctrl-C; ``resume`` goes on once more.
     """
@@ -106,6 +111,7 @@ def resume(
     uri = tracking_uri_of(folder, tracking_uri)
     config = changed_config(folder, overrides or {})
     data = _check(config, root, uri, address)
+    _check_same(folder, data, config)
     return _search(folder, data, config=config, uri=uri, address=address, on_event=on_event)
 
 
@@ -193,6 +199,21 @@ def _check(config: SweepConfig, storage: Path, uri: str, address: str | None) ->
     data = load_checked(config)
     tracking.check(uri)
     return data
+
+
+def _contents(data: Any) -> DataContents:
+    from hoyer_search.datasets.contents import contents
+
+    return contents(data)
+
+
+def _check_same(folder: SweepFolder, data: Any, config: SweepConfig) -> None:
+    """Checks that a sweep goes on with the data it began with."""
+    from hoyer_search.datasets.contents import check_contents
+
+    before = folder.contents()
+    if before is not None:
+        check_contents(before, data, source=config.data.source)
 
 
 def _check_writable(storage: Path) -> None:

@@ -17,6 +17,8 @@ from torch import nn
 from hoyer_search import histograms, results, spaces
 from hoyer_search.compression.artifact import FORMAT
 from hoyer_search.config import SweepConfig
+from hoyer_search.datasets import load
+from hoyer_search.datasets.contents import contents
 from hoyer_search.errors import HoyerSearchError, StorageError
 from hoyer_search.histograms import TrialHistograms
 from hoyer_search.results import Earlier, Finished, Progress, TrialResult, TrialSpec, Usage
@@ -49,7 +51,13 @@ def template(tmp_path_factory) -> SweepFolder:
     storage = tmp_path_factory.mktemp("template")
     (storage / "toy.yaml").write_text(toys.SPACE)
     config = spaces.load(storage / "toy.yaml", overrides={"budget.trials": 1})
-    folder = SweepFolder.create(storage, "sweep", config=config, provenance={"versions": {}})
+    folder = SweepFolder.create(
+        storage,
+        "sweep",
+        config=config,
+        provenance={"versions": {}},
+        contents=contents(load(config.data, seed=config.seed)),
+    )
     results.save(folder.path / "earlier.json", Earlier(sweep="before", trials=[], left_out=0))
     Study.open(folder, config)
     spec = TrialSpec(number=0, uid=UID, params={"decay": 1e-3}, config={})
@@ -98,16 +106,17 @@ def read_everything(folder: SweepFolder, config: SweepConfig) -> None:
         lambda: histograms.load(folder.trial(UID)),
         lambda: num_waiting(folder, URI),
         folder.provenance,
+        folder.contents,
     ):
         with contextlib.suppress(HoyerSearchError):
             read()
 
 
 FILES = """
-sweep.yaml provenance.json earlier.json study.journal usage.json finished.json driver.lock
-driver.json pretrained/x/dense.json pretrained/x/weights.safetensors pretrained/x/info.json
-pretrained/x/manifest.json trials/UID/spec.json trials/UID/result.json trials/UID/metrics.jsonl
-trials/UID/failures.jsonl trials/UID/histograms.json trials/UID/attempt
+sweep.yaml provenance.json data.json earlier.json study.journal usage.json finished.json
+driver.lock driver.json pretrained/x/dense.json pretrained/x/weights.safetensors
+pretrained/x/info.json pretrained/x/manifest.json trials/UID/spec.json trials/UID/result.json
+trials/UID/metrics.jsonl trials/UID/failures.jsonl trials/UID/histograms.json trials/UID/attempt
 trials/UID/regularize-x/weights.safetensors trials/UID/regularize-x/info.json
 trials/UID/regularize-x/manifest.json trials/UID/regularize-x.partial/epoch-000001/manifest.json
 trials/UID/regularize-x.partial/epoch-000001/state.safetensors tracking/cursor.json

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,17 @@ def test_more_budget_lets_a_sweep_go_on_and_is_kept(ended, monkeypatch, capsys):
     front = again.front().to_pydict()
     assert [p["confirmed"] for p in described["front"]] == front["confirmed"]
     assert {t["number"] for t in described["trials"]} == {0, 1}
+
+
+def test_a_sweep_does_not_go_on_with_other_data(ended, monkeypatch, capsys):
+    data, storage = toys.blobs(), ended.folder.parent
+    train = (data.train[0].flip(0), data.train[1].flip(0))
+    monkeypatch.setattr("toys.blobs", lambda: replace(data, train=train))
+    command = ["resume", "ended", "--set", "budget.trials=9", "--storage", storage]
+    code, _, error = call(monkeypatch, capsys, *command)
+    assert code == 2
+    assert "'toys:blobs' gives other examples than those that the sweep began with" in error
+    assert SweepFolder(ended.folder).config().budget.trials == 2
 
 
 def test_a_sweep_starts_with_the_trials_of_an_earlier_one(ended):
