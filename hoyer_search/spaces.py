@@ -2,8 +2,9 @@
 
 import importlib.resources
 import itertools
+import math
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,23 @@ def _check_combinations(config: SweepConfig, document: strict_yaml.Document) -> 
 def _as_searched(config: SweepConfig, name: str, value: Value) -> Value:
     """Returns a range's end as the type its field takes: an int where the field is one."""
     return int(value) if name in integer_parameters(config) else value
+
+
+def num_trials(config: SweepConfig, tried: Iterable[Mapping[str, Value]] = ()) -> int:
+    """Returns how many trials a sweep has at most: its budget, or what is left of a finite space.
+
+    Args:
+        config: The sweep.
+        tried: Settings that an earlier sweep tried, which are not tried again.
+    """
+    integers, settings = integer_parameters(config), 1.0
+    for name, dimension in config.search.dimensions.items():
+        if isinstance(dimension, Choices):
+            settings *= len(dimension.choices)
+        else:
+            settings *= dimension.high - dimension.low + 1 if name in integers else math.inf
+    known = {tuple(params[name] for name in config.search.dimensions) for params in tried}
+    return int(min(config.budget.trials, settings - len(known)))
 
 
 def integer_parameters(config: SweepConfig) -> set[str]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from hoyer_search import spaces
 from hoyer_search.client import StoredSweep
 from hoyer_search.results import TrialResult, TrialSpec
 from hoyer_search.store import SweepFolder
@@ -49,8 +50,15 @@ def trial_counts(folder: SweepFolder, state: str) -> dict[str, int]:
     unfinished = "running" if state == "running" else "interrupted"
     counted = Counter(states.get(spec.uid, unfinished) for spec in specs)
     begun = sum(spec.retrains is None for spec in specs)
-    left = 0 if folder.finished() else max(0, folder.config().budget.trials - begun)
+    left = 0 if folder.finished() else max(0, _num_trials(folder) - begun)
     return {name: counted[name] for name in STATES} | {"left": left}
+
+
+def _num_trials(folder: SweepFolder) -> int:
+    """Returns how many trials a sweep's search has at most."""
+    earlier = folder.earlier()
+    tried = [trial.params for trial in earlier.trials] if earlier else []
+    return spaces.num_trials(folder.config(), tried)
 
 
 def _step(folder: SweepFolder, spec: TrialSpec) -> dict[str, Any]:

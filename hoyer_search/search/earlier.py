@@ -37,7 +37,8 @@ def read_earlier(config: SweepConfig, storage: Path) -> Earlier:
 
     Raises:
         StorageError: There is no such sweep.
-        ConfigError: The sweeps do not agree, or none of the trials can be used.
+        ConfigError: The sweeps do not agree, none of the trials can be used, or they leave no
+            setting to try.
     """
     given = config.warm_start_from or ""
     path = Path(given).expanduser().absolute()
@@ -51,6 +52,11 @@ def read_earlier(config: SweepConfig, storage: Path) -> Earlier:
         raise ConfigError(
             f"warm_start_from: sweep {folder.name!r} must have a trial that ended within the "
             f"search ranges; none of its {len(trials)} is: widen the ranges, or leave it out"
+        )
+    if not spaces.num_trials(config, [trial.params for trial in kept]):
+        raise ConfigError(
+            f"warm_start_from: sweep {folder.name!r} must leave a setting to try; it tried all "
+            "that there are: widen the search, or leave it out"
         )
     return Earlier(sweep=folder.name, trials=kept, left_out=len(trials) - len(kept))
 

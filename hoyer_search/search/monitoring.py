@@ -12,7 +12,6 @@ from types import TracebackType
 
 from ray.util import metrics
 
-from hoyer_search.config import SweepConfig
 from hoyer_search.results import Event
 from hoyer_search.store import SweepFolder
 
@@ -37,17 +36,16 @@ class Monitor:
     read from the folder by a thread, every few seconds; nothing that fails there touches the sweep.
     """
 
-    def __init__(
-        self, folder: SweepFolder, config: SweepConfig, *, outbox: Callable[[], int]
-    ) -> None:
+    def __init__(self, folder: SweepFolder, *, num_trials: int, outbox: Callable[[], int]) -> None:
         """Makes the metrics; this process is connected to Ray.
 
         Args:
             folder: The sweep.
-            config: Its configuration.
+            num_trials: How many trials its search has at most.
             outbox: Returns how many rows the tracking server lacks; called in the thread.
         """
-        self._folder, self._config, self._outbox_rows = folder, config, outbox
+        self._folder, self._outbox_rows = folder, outbox
+        self._num_trials = num_trials
         self._trials = metrics.Gauge(TRIALS, "Trials of the sweep by state", ("sweep", "state"))
         self._epochs = metrics.Counter(EPOCHS, "Epochs trained, by stage", ("sweep", "stage"))
         self._hypervolume = metrics.Gauge(
@@ -100,7 +98,7 @@ class Monitor:
         states = Counter[str](result.state for result in ended)
         states["running"] = len(started) - len(ended)
         searched = sum(spec.retrains is None for spec in started)
-        states["left"] = max(0, self._config.budget.trials - searched)
+        states["left"] = max(0, self._num_trials - searched)
         for state in _STATES:
             self._trials.set(states[state], tags={"state": state})
         if len(ended) != self._shown:

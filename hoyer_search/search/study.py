@@ -6,7 +6,7 @@ import uuid
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
@@ -18,7 +18,7 @@ from hoyer_search.config import SweepConfig
 from hoyer_search.results import Knowledge, StopReason, TrialResult, TrialSpec, Value, to_json
 from hoyer_search.search.journal import open_journal
 from hoyer_search.search.objectives import CONSTRAINT, CURVE, OUTLOOK, outcome
-from hoyer_search.search.parameters import num_settings, search_space, suggest
+from hoyer_search.search.parameters import search_space, suggest
 from hoyer_search.search.parents import by_distance
 from hoyer_search.search.samplers import make_sampler
 from hoyer_search.store import SweepFolder
@@ -103,8 +103,7 @@ class Study:
     @property
     def num_trials(self) -> int:
         """Returns the budget: all trials, at most the number of settings not tried earlier."""
-        tried = {tuple(result.params[name] for name in self._space) for result in self._earlier}
-        return int(min(self._config.budget.trials, num_settings(self._space) - len(tried)))
+        return spaces.num_trials(self._config, [result.params for result in self._earlier])
 
     @property
     def num_left(self) -> int:
@@ -160,11 +159,9 @@ class Study:
         """
         trial = self._trial(result.number)
         told = outcome(result, self._config.objective)
-        curve = TrialCurve.of(result, self._config.objective)
-        if curve is not None and CURVE not in trial.user_attrs:
-            trial.set_user_attr(CURVE, curve.to_json())
-        if result.outlook is not None and OUTLOOK not in trial.user_attrs:
-            trial.set_user_attr(OUTLOOK, to_json(result.outlook))
+        for name, found in self._found(result).items():
+            if name not in trial.user_attrs:
+                trial.set_user_attr(name, found)
         # A driver that died between the two writes has set the constraint already.
         if CONSTRAINT not in trial.constraints:
             trial.set_constraint(CONSTRAINT, told.violation)
@@ -220,14 +217,23 @@ class Study:
         Its outcome is that against its own dense network, on whose accuracy its floors depend.
         """
         told = outcome(result, self._config.objective)
-        curve = TrialCurve.of(result, self._config.objective)
         return create_trial(
             values=told.values,
             params={name: result.params[name] for name in self._space},
             distributions=self._space,
-            user_attrs={_EARLIER: result.uid} | ({CURVE: curve.to_json()} if curve else {}),
+            user_attrs={_EARLIER: result.uid} | self._found(result),
             constraints={CONSTRAINT: told.violation},
         )
+
+    def _found(self, result: TrialResult) -> dict[str, Any]:
+        """Returns what samplers learn from a trial beyond its values, as user attributes."""
+        found: dict[str, Any] = {}
+        curve = TrialCurve.of(result, self._config.objective)
+        if curve is not None:
+            found[CURVE] = curve.to_json()
+        if result.outlook is not None:
+            found[OUTLOOK] = to_json(result.outlook)
+        return found
 
     def _presets(self) -> list[dict[str, Value]]:
         """Returns the settings to try first: those given, without any that was tried earlier."""

@@ -84,7 +84,10 @@ def run_search(
         if here := pretrains_here(config, address=address):
             deque(pretrain(folder, config, data), maxlen=0)
         threading.Thread(target=import_integrations, daemon=True).start()
-        with cluster(address) as temporary, Monitor(folder, config, outbox=outbox) as monitor:
+        with (
+            cluster(address) as temporary,
+            Monitor(folder, num_trials=study.num_trials, outbox=outbox) as monitor,
+        ):
 
             def observe(event: Event) -> None:
                 monitor.observe(event)

@@ -14,12 +14,13 @@ from test_tuner import HERE, search
 
 from hoyer_search import results
 from hoyer_search.errors import ConfigError, StorageError
-from hoyer_search.results import TrialSpec
+from hoyer_search.results import Outlook, TrialSpec
 from hoyer_search.search.earlier import check_agreement, read_earlier
 from hoyer_search.search.journal import open_journal
-from hoyer_search.search.objectives import outcome
+from hoyer_search.search.objectives import CURVE, OUTLOOK, outcome
 from hoyer_search.search.retraining import Retrainings
 from hoyer_search.search.study import Study
+from hoyer_search.status import trial_counts
 from hoyer_search.store import SweepFolder
 
 DECAYS = (1e-4, 1e-3, 1e-2, 5e-2)
@@ -230,10 +231,36 @@ def test_what_is_left_of_a_finite_space_caps_the_budget(toy_config, make_sweep):
     spec = Study.open(first, config).ask()
     finish(first, spec)
     config = toy_config(sampler="random", search=search, warm_start_from="first")
-    study = Study.open(new_sweep(config, first), config)
+    second = new_sweep(config, first)
+    study = Study.open(second, config)
     assert (study.num_trials, study.stopped_by) == (2, "settings")
-    rest = {study.ask().params["regularizer.name"] for _ in range(2)}
-    assert rest == {"hoyer", "hoyer_square", "l1"} - {spec.params["regularizer.name"]}
+    assert trial_counts(second, "running")["left"] == 2
+    rest = [study.ask() for _ in range(2)]
+    names = {spec.params["regularizer.name"] for spec in rest}
+    assert names == {"hoyer", "hoyer_square", "l1"} - {spec.params["regularizer.name"]}
+
+    for spec in rest:
+        finish(second, spec)
+    with pytest.raises(ConfigError, match="'second' must leave a setting to try"):
+        new_sweep(config.model_copy(update={"warm_start_from": "second"}), first, "third")
+
+
+def test_what_was_expected_of_stopped_trials_is_known_too(first, config):
+    result = first.results()[1]
+    expected = Outlook(compression=[0.0, 4.0], drop=[0.1, 2.0], deviation=0.3)
+    stopped = replace(
+        result,
+        state="stopped",
+        points=[],
+        forecast={"A": 1.0, "B": 2.0, "C": 3.0},
+        outlook=expected,
+    )
+    results.save(first.trial(result.uid) / "result.json", stopped)
+    folder = new_sweep(config, first)
+    Study.open(folder, config)
+    known = optuna_trials(folder)[1]
+    assert Outlook(**known.user_attrs[OUTLOOK]) == expected
+    assert CURVE not in known.user_attrs
 
 
 @pytest.mark.parametrize("sampler", ["curve-ei", "gp", "tpe"])
