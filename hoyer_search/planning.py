@@ -2,14 +2,16 @@
 
 import itertools
 import math
-import os
 import time
 from typing import Any
 
+from hoyer_search import spaces
 from hoyer_search.compression.layers import prunable_layers
 from hoyer_search.compression.masks import masks_from_zeros
 from hoyer_search.compression.measure import layer_results, num_parameters, structure
 from hoyer_search.config import SweepConfig, Training
+from hoyer_search.errors import ConfigError
+from hoyer_search.search.cluster import num_cores, num_gpus, room
 from hoyer_search.trial.milestones import NUM_POINTS, milestone_quarters
 from hoyer_search.trial.preflight import load_checked
 from hoyer_search.trial.training import count_correct, make_optimizer, train_epoch
@@ -26,17 +28,23 @@ def plan_sweep(config: SweepConfig) -> dict[str, Any]:
     estimate for a machine that does nothing else.
 
     Raises:
-        InputError: The space's model or data cannot be used.
+        InputError: The space's model or data cannot be used, or there is no GPU to time it on.
     """
+    resources = config.resources
+    if resources.gpus and not num_gpus():
+        raise ConfigError(
+            f"steps are timed on the device of a trial: resources.gpus is {resources.gpus:g}, and "
+            "torch can use no GPU here. Plan on a machine that has one, or --set resources.gpus=0"
+        )
     bench = Workbench(config, load_checked(config))
     model = bench.model()
     graph = bench.graph(model)
     masks = masks_from_zeros(model, graph)
     layers = layer_results(masks)
     shapes = {name: list(layer.weight.shape) for name, layer in prunable_layers(model).items()}
-    workers = config.resources.workers or max(1, int((os.cpu_count() or 1) / config.resources.cpus))
-    workers = min(workers, config.budget.trials)
-    hours = _hours(bench, workers)
+    machine = {"CPU": float(num_cores()), "GPU": float(num_gpus())}
+    trials = spaces.num_trials(config)
+    workers = min(resources.workers or max(1, room(machine, resources)), trials)
     return {
         "space": config.name,
         "structure": structure(masks),
@@ -49,15 +57,15 @@ def plan_sweep(config: SweepConfig) -> dict[str, Any]:
             for layer in layers
         ],
         "searched": list(config.search.dimensions),
-        "trials": config.budget.trials,
+        "trials": trials,
         "workers": workers,
-        **hours,
+        **_hours(bench, workers=workers, trials=trials),
     }
 
 
-def _hours(bench: Workbench, workers: int) -> dict[str, float]:
+def _hours(bench: Workbench, *, workers: int, trials: int) -> dict[str, float]:
     """Returns hours of pretraining, of one trial, and of the whole sweep."""
-    pipeline, trials = bench.config.pipeline, bench.config.budget.trials
+    pipeline = bench.config.pipeline
     model = bench.model()
     start = time.perf_counter()
     int(count_correct(model, bench.validation, topk=bench.topk))
@@ -96,11 +104,9 @@ def _training_seconds(
     optimizer = make_optimizer(model, settings)
     penalty = bench.penalty(model) if penalized else None
     steps = math.ceil(bench.training.num_examples / settings.batch_size)
-    timed = 0
-    for size in itertools.chain([3], itertools.repeat(20)):  # the first few steps warm up
-        if timed == 3:
-            start = time.perf_counter()
-        batches = bench.training.shuffled(settings.batch_size, seed=timed)
+
+    def train(size: int, *, seed: int) -> int:
+        batches = bench.training.shuffled(settings.batch_size, seed=seed)
         train_epoch(
             model,
             optimizer,
@@ -110,8 +116,11 @@ def _training_seconds(
             settings=settings,
             penalty=penalty,
         )
-        timed += min(size, steps)
-        if timed > 3 and time.perf_counter() - start > TIMED_SECONDS:
-            break
-    seconds_a_step = (time.perf_counter() - start) / (timed - 3)
+        return min(size, steps)
+
+    train(3, seed=0)  # the first few steps warm up
+    timed, start = 0, time.perf_counter()
+    while not timed or time.perf_counter() - start < TIMED_SECONDS:
+        timed += train(20, seed=timed)
+    seconds_a_step = (time.perf_counter() - start) / timed
     return settings.epochs * (steps * seconds_a_step + evaluation)

@@ -9,10 +9,10 @@ import toys
 from test_front import DENSE, make_point
 from test_sweep import call
 
-from hoyer_search import results, spaces
+from hoyer_search import planning, results, spaces
 from hoyer_search.__main__ import LEFT_BEHIND
 from hoyer_search.cli import cli, sweeps
-from hoyer_search.errors import HoyerSearchError
+from hoyer_search.errors import ConfigError, HoyerSearchError
 from hoyer_search.planning import plan_sweep
 from hoyer_search.results import TrialResult, TrialSpec
 from hoyer_search.tracking import Tracker
@@ -70,6 +70,25 @@ def test_plan_counts_the_shorter_trials_of_a_path(toy_config):
     planned = plan_sweep(config)
     longest = planned["pretrain_hours"] + 3 * planned["trial_hours"]
     assert planned["sweep_hours"] == pytest.approx(longest * 2 / 3, rel=0.2)
+
+
+@pytest.mark.parametrize("batch_size", [400, 200, 150])
+def test_plan_times_epochs_of_a_few_steps(toy_config, batch_size):
+    planned = plan_sweep(toy_config(pipeline__regularize__batch_size=batch_size))
+    assert planned["trial_hours"] > 0
+
+
+def test_plan_counts_the_settings_of_a_finite_space(toy_config):
+    names = {"choices": ["hoyer", "hoyer_square"]}
+    planned = plan_sweep(toy_config(search={"regularizer.name": names}, resources__workers=8))
+    assert (planned["trials"], planned["workers"]) == (2, 2)
+
+
+def test_plan_for_gpus_needs_one(toy_config, monkeypatch):
+    config = toy_config(resources__gpus=0.5, resources__workers=None)
+    monkeypatch.setattr(planning, "num_gpus", lambda: 0)
+    with pytest.raises(ConfigError, match=r"resources\.gpus is 0\.5, and torch can use no GPU"):
+        plan_sweep(config)
 
 
 def test_a_sweep_without_a_trial_that_succeeded_has_failed(make_sweep, toy_config):
