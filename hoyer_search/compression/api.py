@@ -32,7 +32,8 @@ def shrink(
 
     Args:
         model: A trained network; it is not changed.
-        example_inputs: A batch of any size, or a tuple of inputs.
+        example_inputs: A batch of any size, or a tuple of inputs. Of whole numbers, as tokens are,
+            the outputs are compared on these examples alone.
         round_to: Widths become multiples of it, for hardware, by keeping the best of the dead
             channels.
         strict: Whether to refuse a network in which a filter of zeros makes a constant other than
@@ -51,8 +52,8 @@ def shrink(
     Raises:
         InputError: Ends are to go, of a network that takes or returns several tensors; the network
             is no module, or an input is no batch.
-        PluginError: The network has lazy layers, or no prunable one, or does not accept the
-            example.
+        PluginError: The network has lazy layers, no weights yet, or no prunable layer, or does not
+            accept the example.
         ShrinkError: The network is cut in two, or cannot be shrunk exactly, or ``strict`` refuses.
     """
     graph = ChannelGraph.trace(
@@ -65,8 +66,11 @@ def shrink(
     shrunk, report = shrink_masked(
         model, graph, masks, round_to=round_to, strict=strict, gather=gather
     )
-    shapes = [tuple(one.shape[1:]) for one in as_inputs(example_inputs, model)]
-    difference = exactness(model, shrunk, *shapes, inputs=report.inputs, outputs=report.outputs)
+    examples = [
+        tuple(one.shape[1:]) if one.is_floating_point() else one
+        for one in as_inputs(example_inputs, model)
+    ]
+    difference = exactness(model, shrunk, *examples, inputs=report.inputs, outputs=report.outputs)
     return shrunk, replace(report, exactness=difference)
 
 

@@ -43,7 +43,8 @@ def as_inputs(inputs: Inputs, model: nn.Module) -> tuple[Tensor, ...]:
 
     Raises:
         InputError: The network is no module, or an input is no batch.
-        PluginError: The network has lazy layers, which a first run would change.
+        PluginError: The network has lazy layers, which a first run would change, or parameters
+            without values.
     """
     _check_given(inputs, model)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -70,6 +71,11 @@ def _check_given(inputs: object, model: object) -> None:
         raise PluginError(
             f"a network's layers must know their sizes, but it has lazy ones: {', '.join(lazy)}. "
             "Call it once on an example before, and give it its trained weights"
+        )
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise PluginError(
+            "a network's parameters must hold values, but some are on the meta device. Load its "
+            "trained weights first, with load_state_dict(..., assign=True)"
         )
 
 

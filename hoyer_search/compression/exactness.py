@@ -19,7 +19,7 @@ Channels = Sequence[int] | None
 def exactness(
     masked: nn.Module,
     shrunk: nn.Module,
-    *input_shapes: Sequence[int],
+    *examples: Sequence[int] | Tensor,
     tolerance: float = TOLERANCE,
     inputs: Channels = None,
     outputs: Channels = None,
@@ -32,7 +32,8 @@ def exactness(
     Args:
         masked: The full-size network with its zeros.
         shrunk: The smaller network.
-        input_shapes: Shape of one example, of each input.
+        examples: Shape of one example, of each input; or, of an input of whole numbers as tokens
+            are, a batch of examples to draw from.
         tolerance: Largest difference allowed.
         inputs: Channels of the input that the shrunk network takes; None if it takes all.
         outputs: Channels of the output that it returns, likewise; the others must be zero.
@@ -49,10 +50,7 @@ def exactness(
     worst = 0.0
     with evaluating(left), evaluating(right):
         for batch in BATCHES:
-            given = [
-                torch.randn((batch, *shape), generator=generator, dtype=torch.float64).to(device)
-                for shape in input_shapes
-            ]
+            given = [_draw(one, batch, generator).to(device) for one in examples]
             expected = _tensors(left(*given))
             found = _outputs(right, [_part(one, inputs) for one in given])
             worst = max(worst, _difference(expected, found, outputs))
@@ -63,6 +61,13 @@ def exactness(
             "channels in a way that was not recognised"
         )
     return worst
+
+
+def _draw(example: Sequence[int] | Tensor, batch: int, generator: torch.Generator) -> Tensor:
+    if isinstance(example, Tensor):
+        rows = torch.randint(len(example), (batch,), generator=generator)
+        return example[rows.to(example.device)]
+    return torch.randn((batch, *example), generator=generator, dtype=torch.float64)
 
 
 def _outputs(shrunk: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:

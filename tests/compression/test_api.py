@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import hoyer_search as hs
+from hoyer_search.compression.exactness import exactness
 from hoyer_search.compression.hollow import Hollow
 from hoyer_search.compression.measure import physical_macs
 from hoyer_search.errors import InputError, PluginError, ShrinkError
@@ -297,3 +298,37 @@ def test_a_network_without_prunable_layers_is_not_shrunk():
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 3, 1)))
     with pytest.raises(PluginError, match=r"weights of 0 are computed.*remove_parametrizations"):
         hs.shrink(model, IMAGE)
+
+
+class TokenNet(nn.Module):
+    """Tokens and their weights, averaged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(10, 8)
+        self.fc1, self.fc2 = nn.Linear(8, 12), nn.Linear(12, 3)
+
+    def forward(self, tokens: Tensor, weights: Tensor) -> Tensor:
+        mean = (self.words(tokens) * weights[..., None]).mean(1)
+        return self.fc2(functional.relu(self.fc1(mean)))
+
+
+def test_a_network_of_tokens_is_shrunk_and_compared_on_the_given_ones():
+    torch.manual_seed(0)
+    model = TokenNet()
+    zero_filters(model.fc1, slice(0, 5))
+    tokens, weights = torch.randint(10, (4, 6)), torch.rand(4, 6)
+    shrunk, report = hs.shrink(model, (tokens, weights))
+    assert shrunk.fc1.weight.shape == (7, 8)
+    assert report.exactness <= 1e-12
+    zero_filters(shrunk.fc1, [0])
+    with pytest.raises(ShrinkError, match="they differ by"):
+        exactness(model, shrunk, tokens, (6,))
+
+
+@pytest.mark.parametrize("function", [hs.shrink, hs.count_macs])
+def test_a_network_without_values_is_refused(function):
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(128, 4))
+    with pytest.raises(PluginError, match=r"some are on the meta device\. Load"):
+        function(model, IMAGE)
