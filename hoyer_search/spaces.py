@@ -168,8 +168,18 @@ def _check_search(config: SweepConfig, document: strict_yaml.Document) -> None:
         raise ConfigError(
             f"{document.where(('search',))}: search: nothing is searched; add decay: {{low, high}}"
         )
+    if config.search.dimensions.keys() >= {"decay", ALIASES["decay"]}:
+        raise ConfigError(
+            f"{document.where(('search', 'decay'))}: search.decay is short for "
+            f"search.{ALIASES['decay']}: search one of them"
+        )
     for name, dimension in config.search.dimensions.items():
         values = ends(dimension)
+        if isinstance(dimension, Choices) and len(set(values)) < len(values):
+            raise ConfigError(
+                f"{document.where(('search', name))}: search.{name}: choices must differ, got "
+                f"{values}: name each once"
+            )
         for value in values:
             try:
                 apply_params(config, {name: _as_searched(config, name, value)})
@@ -196,6 +206,14 @@ def _check_search(config: SweepConfig, document: strict_yaml.Document) -> None:
                 f"{document.where(('search', name))}: search.threshold: low must not be negative"
             )
     _check_combinations(config, document)
+    for preset in config.presets:
+        try:
+            apply_params(config, preset)
+        except ConfigError as error:
+            reason = str(error).removeprefix(f"{_source(config)}: ")
+            raise ConfigError(
+                f"{document.where(('presets',))}: preset {preset}: {reason}"
+            ) from error
 
 
 def _check_combinations(config: SweepConfig, document: strict_yaml.Document) -> None:
@@ -247,15 +265,14 @@ def integer_parameters(config: SweepConfig) -> set[str]:
         for name, dimension in config.search.dimensions.items()
         if isinstance(dimension, Range)
         and name != "threshold"
-        and type(_field_value(config, ALIASES.get(name, name))) is int
+        and _takes_integers(ALIASES.get(name, name))
     }
 
 
-def _field_value(config: SweepConfig, path: str) -> Any:
-    node: Any = config
-    for part in path.split("."):
-        node = node.get(part) if isinstance(node, dict) else getattr(node, part, None)
-    return node
+def _takes_integers(path: str) -> bool:
+    *parents, last = path.split(".")
+    info = _section(parents).model_fields.get(last)
+    return info is not None and int in (info.annotation, *typing.get_args(info.annotation))
 
 
 def _describe(
@@ -270,13 +287,13 @@ def _describe(
     blamed = next((path for path in sorted(overridden) if _related(path, field)), None)
     where = document.where(location) if blamed is None else f"--set {blamed}"
     if error["type"] == "extra_forbidden":
-        section = _section(error["loc"][:-1])
+        section = _section(error["loc"][:-1]).model_fields
         return f"{where}: {unknown_name('key', location[-1], section)}" + (
             f" (in {'.'.join(str(p) for p in location[:-1])})" if location[:-1] else ""
         )
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "model_type":
-        message = f"must be a mapping with {', '.join(_section(error['loc']))}"
+        message = f"must be a mapping with {', '.join(_section(error['loc']).model_fields)}"
     got = "" if error["type"] in ("missing", "value_error") else f", got {error['input']!r}"
     named = "" if field in ("", blamed) else f"{field}: "
     return f"{where}: {named}{message}{got}"
@@ -303,12 +320,12 @@ def _known_part(location: Sequence[str | int], data: Any) -> tuple[str | int, ..
     return tuple(path)
 
 
-def _section(location: Sequence[str | int]) -> list[str]:
-    """Returns the field names of the configuration section at a path of pydantic's."""
+def _section(location: Sequence[str | int]) -> type[BaseModel]:
+    """Returns the section of the configuration at a path of pydantic's."""
     section: type[BaseModel] = SweepConfig
     for part in location:
         info = section.model_fields.get(str(part))
         kinds = [] if info is None else [info.annotation, *typing.get_args(info.annotation)]
         found = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
         section = FORMS.get(str(part), found[0] if found else section)
-    return list(section.model_fields)
+    return section

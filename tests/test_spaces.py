@@ -84,6 +84,16 @@ def test_a_minimal_space_takes_defaults_and_yaml_1_2_numbers(write):
             r"space.yaml:9: search.regularizer.name = 'l3'",
         ),
         (
+            "  decay: {",
+            "  regularizer.name: {choices: [l1, hoyer, l1]}\n  decay: {",
+            r"space.yaml:9: search.regularizer.name: choices must differ, got \['l1', 'hoyer'",
+        ),
+        (
+            "  decay: {",
+            "  regularizer.decay: {low: 0, high: 1}\n  decay: {",
+            r"space.yaml:10: search.decay is short for search.regularizer.decay: search one",
+        ),
+        (
             "name: tiny",
             "name: tiny\nregularizer: {name: group_hs}",
             r"set pruning.granularity to structural",
@@ -98,6 +108,24 @@ def test_a_minimal_space_takes_defaults_and_yaml_1_2_numbers(write):
 def test_errors_name_file_line_and_field(write, old, new, message):
     with pytest.raises(ConfigError, match=message):
         spaces.load(write(MINIMAL.replace(old, new, 1)))
+
+
+def test_presets_hold_what_their_fields_take(write):
+    text = MINIMAL.replace(
+        "  decay: {", "  pipeline.finetune.epochs: {low: 1, high: 4}\n  decay: {"
+    )
+    spaces.load(write(text + "presets: [{pipeline.finetune.epochs: 2}]\n"))
+    with pytest.raises(ConfigError, match=r"preset .*pipeline.finetune.epochs: .*integer.*got 2.5"):
+        spaces.load(write(text + "presets: [{pipeline.finetune.epochs: 2.5}]\n"))
+
+
+def test_a_range_of_a_whole_number_that_may_be_none_holds_whole_numbers(write):
+    text = MINIMAL.replace(
+        "  decay: {", "  pipeline.regularize.warm_epochs: {low: 1, high: 4}\n  decay: {"
+    )
+    assert spaces.integer_parameters(spaces.load(write(text))) == {
+        "pipeline.regularize.warm_epochs"
+    }
 
 
 def test_an_empty_or_scalar_file_is_no_space(write):
@@ -163,6 +191,10 @@ def test_overrides_are_read_as_yaml_and_blamed_by_their_path():
         (
             "objective.points.A=1.5",
             "--set objective.points.A: Input should be less than 1, got 1.5",
+        ),
+        (
+            "objective.points={'': 0.1}",
+            "--set objective.points: an operating point's name has 1 to 50 characters; got ''",
         ),
         ("search.threshold=curv", "--set search.threshold: Input should be 'curve', got 'curv'"),
         (
