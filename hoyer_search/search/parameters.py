@@ -60,14 +60,21 @@ def coordinates(space: Space, params: Mapping[str, Value]) -> npt.NDArray[np.flo
 
 
 def tried(space: Space, study: Study, trial: FrozenTrial) -> npt.NDArray[np.float64]:
-    """Returns the coordinates of a study's other trials, shape (num_trials, num_parameters)."""
+    """Returns the coordinates of a study's other trials, shape (num_trials, num_parameters).
+
+    Presets that are still to be tried are among them, if they leave nothing open.
+    """
+    others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+    known = [preset(other) | other.params for other in others]
     return np.array(
-        [
-            coordinates(space, other.params)
-            for other in study.get_trials(deepcopy=False)
-            if other.number != trial.number and other.params.keys() >= space.keys()
-        ]
+        [coordinates(space, params) for params in known if params.keys() >= space.keys()]
     ).reshape(-1, len(space))
+
+
+def preset(trial: FrozenTrial) -> dict[str, Value]:
+    """Returns the parameters that a trial was enqueued with, under Optuna's own attribute."""
+    fixed: dict[str, Value] = trial.system_attrs.get("fixed_params", {})
+    return fixed
 
 
 def is_among(space: Space, params: Mapping[str, Value], points: npt.NDArray[np.float64]) -> bool:

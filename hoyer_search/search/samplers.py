@@ -22,7 +22,14 @@ from hoyer_search.config import SamplerName
 from hoyer_search.results import Value
 from hoyer_search.search.curve_ei import CurveEISampler
 from hoyer_search.search.grid import GridSampler
-from hoyer_search.search.parameters import Space, is_among, num_settings, settings, tried
+from hoyer_search.search.parameters import (
+    Space,
+    is_among,
+    num_settings,
+    preset,
+    settings,
+    tried,
+)
 
 MODEL_LIMIT = 200
 """Most trials for which ``auto`` is ``curve-ei``; its cost grows with the cube of their number."""
@@ -106,14 +113,15 @@ class DistinctSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Returns a value of every parameter.
+        """Returns a value of every parameter, those that a preset fixes included.
 
         The setting differs from every other trial's unless all of a finite space was tried, or
         20 draws did not find one.
         """
         others = tried(self._space, study, trial)
         setting: dict[str, Value] = {}
-        for setting in self._candidates(study, trial):
+        for candidate in self._candidates(study, trial):
+            setting = candidate | preset(trial)
             if not is_among(self._space, setting, others):
                 break
         return setting

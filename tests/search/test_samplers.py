@@ -59,6 +59,30 @@ def test_suggestions_are_distinct_and_within_range(sampler, toy_config, make_swe
     assert_distinct_and_within_range(search_space(config), params)
 
 
+def test_what_presets_leave_open_makes_no_setting_twice(sampler, toy_config, make_sweep):
+    optimizer = "pipeline.regularize.optimizer"
+    config = toy_config(
+        sampler=sampler,
+        budget__trials=4,
+        search={
+            "regularizer.name": {"choices": ["hoyer", "l1"]},
+            optimizer: {"choices": ["adam", "sgd"]},
+        },
+        presets=[
+            {"regularizer.name": "l1"},
+            {optimizer: "sgd"},
+            {"regularizer.name": "l1", optimizer: "adam"},
+        ],
+    )
+    params = run(Study.open(make_sweep(config), config), trials=4)
+    assert [tuple(p.values()) for p in params[:3]] == [
+        ("l1", "sgd"),
+        ("hoyer", "sgd"),
+        ("l1", "adam"),
+    ]
+    assert params[3] == {"regularizer.name": "hoyer", optimizer: "adam"}
+
+
 @pytest.mark.parametrize("told", [0, 3])
 def test_a_killed_search_goes_on(sampler, told, toy_config, make_sweep):
     """Killed with a trial running and one finished that the study was not told of."""
