@@ -85,6 +85,9 @@ def _put(place: Any, keys: list[str | int], *, value: object) -> None:
         (["params", "decay"], None, r"row.1.params.decay.*: .*, got None"),
         (["finetuned", 0, "macs"], None, "row.1.finetuned.0.macs: .* valid integer, got None"),
         (["number"], 1.5, "row.1.number: .* integer.*, got 1.5"),
+        (["milestones"], [], "row.1.milestones: .* at least 1 item.*"),
+        (["finetuned"], [], "row.1.finetuned: .* at least 1 item.*"),
+        (["wall_seconds"], float("nan"), "row.1.wall_seconds: .* finite number, got nan"),
     ],
 )
 def test_the_first_wrong_field_of_a_recording_is_named(

@@ -5,11 +5,11 @@ import json
 import reprlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from hoyer_search import files
 from hoyer_search.config import SweepConfig
@@ -19,6 +19,7 @@ from hoyer_search.results import CurvePoint, Dense, Value, to_json
 VERSION = 1
 
 Checked = TypeVar("Checked")
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +33,8 @@ class Milestone:
     """
 
     epoch: int
-    curve: list[CurvePoint]
-    wall_seconds: float
+    curve: Annotated[list[CurvePoint], Field(min_length=1)]
+    wall_seconds: Finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +44,13 @@ class Finetuned:
     Accuracies are in [0, 1], as in ``results.Point``.
     """
 
-    threshold: float
+    threshold: Finite
     nonzeros: int
     macs: int
-    raw_val_accuracy: float
-    val_accuracy: float
-    test_accuracy: float
-    wall_seconds: float
+    raw_val_accuracy: Finite
+    val_accuracy: Finite
+    test_accuracy: Finite
+    wall_seconds: Finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +67,9 @@ class Training:
 
     number: int
     params: dict[str, Value]
-    milestones: list[Milestone]
-    finetuned: list[Finetuned]
-    wall_seconds: float
+    milestones: Annotated[list[Milestone], Field(min_length=1)]
+    finetuned: Annotated[list[Finetuned], Field(min_length=1)]
+    wall_seconds: Finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
