@@ -92,22 +92,24 @@ class Display:
             outcome = "stopped early: it promised nothing better than what there is"
         else:
             outcome = result.state
-        count = f"{self._ended}/{self._trials}{self._time_left()}"
+        count = f"{self._ended}/{self._trials}{self._time_left(at_once=len(self._running) + 1)}"
         self._line(f"{_name(spec)} ended ({count}): {outcome}")
 
     def _line(self, text: str) -> None:
         if not self._console.is_terminal:
             self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def _time_left(self) -> str:
+    def _time_left(self, *, at_once: int) -> str:
         left = self._trials - self._ended
         if not self._durations or left <= 0:
             return ""
         mean = sum(self._durations) / len(self._durations)
-        return f", {clock(mean * left / max(1, len(self._running) + 1))} left"
+        return f", {clock(mean * left / max(1, at_once))} left"
 
     def _render(self) -> Group:
-        head = f"{self._ended} of {self._trials} trials{self._time_left()}"
+        head = (
+            f"{self._ended} of {self._trials} trials{self._time_left(at_once=len(self._running))}"
+        )
         if self._stopped:
             head += f", {self._stopped} stopped early"
         if self._failed:

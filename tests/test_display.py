@@ -2,10 +2,13 @@
 
 import dataclasses
 import io
+import itertools
+from types import SimpleNamespace
 
 from rich.console import Console
 from test_front import make_front, make_point
 
+from hoyer_search import display
 from hoyer_search.cli import terminal
 from hoyer_search.display import Display, clock, points_table
 from hoyer_search.results import Event, Progress, TrialResult, TrialSpec
@@ -26,11 +29,11 @@ def result(state, error=None):
 def shown(*events, terminal=False, ended=0):
     console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
     front = make_front(make_point(7, 0.975, 100, uid=SPEC.uid))
-    with Display(console, trials=3, get_front=lambda: front, ended=ended) as display:
+    with Display(console, trials=3, get_front=lambda: front, ended=ended) as live:
         for event in events:
-            display.on_event(event)
+            live.on_event(event)
         if terminal:
-            console.print(display._render())
+            console.print(live._render())
     return console.file.getvalue()
 
 
@@ -55,6 +58,17 @@ def test_a_resumed_sweep_counts_the_trials_that_had_ended():
     assert "ended (3/3): 1 of its 1" in shown(last, ended=2)
     assert "2 of 3 trials" in shown(terminal=True, ended=2)
     assert "starting Ray" in shown(terminal=True, ended=2)
+
+
+def test_the_time_left_counts_the_trials_at_once(monkeypatch):
+    minutes = itertools.count(0, 60)
+    monkeypatch.setattr(display, "time", SimpleNamespace(monotonic=minutes.__next__))
+    others = [dataclasses.replace(SPEC, uid=uid) for uid in ("008-abcdef", "009-abcdef")]
+    first = [Event(spec=SPEC), Event(spec=SPEC, result=result("complete"))]
+    assert "ended (1/3, 4:00 left)" in shown(*first)
+    assert "1 of 3 trials, 4:00 left" in shown(*first, Event(spec=others[0]), terminal=True)
+    at_once = [Event(spec=other) for other in others]
+    assert "1 of 3 trials, 2:00 left" in shown(*first, *at_once, terminal=True)
 
 
 def test_names_are_shown_as_they_are(capsys):
