@@ -13,6 +13,7 @@ from typing import Any
 
 from hoyer_search import tracking
 from hoyer_search.errors import ConnectionFailed
+from hoyer_search.store import check_is_folder
 from hoyer_search.tracking.address import without_password
 
 NODE_SECONDS = 60.0
@@ -48,7 +49,12 @@ def examine(
         address: ``HOST:PORT`` of a Ray cluster; None looks at this machine alone.
         storage: Folder of sweeps; None leaves storage out.
         tracking_uri: MLflow store or server; None leaves tracking out.
+
+    Raises:
+        StorageError: The storage is a URL.
     """
+    if storage is not None:
+        check_is_folder(storage)
     mark = _Mark(storage)
     with mark:
         if address is None:
@@ -220,7 +226,8 @@ def _versions(seen: Mapping[str, Mapping[str, str]]) -> list[Finding]:
         if v != ours
     ]
     alike = len(seen) - len(findings)
-    return [Finding("versions", f"{text(ours.items())} on {_nodes(alike)}"), *findings]
+    same = Finding("versions", f"{text(ours.items())} on {_nodes(alike)}")
+    return [same, *findings] if alike else findings
 
 
 def _storage(
@@ -238,7 +245,8 @@ def _storage(
             remedy = "mount the same folder there at the same place, writable"
             findings.append(Finding("storage", f"{name}: {reason}", remedy))
     alike = len(seen) - len(findings)
-    return [Finding("storage", f"{mark.storage} is shared by {_nodes(alike)}"), *findings]
+    shared = Finding("storage", f"{mark.storage} is shared by {_nodes(alike)}")
+    return [shared, *findings] if alike else findings
 
 
 def _disk(seen: Mapping[str, Mapping[str, Any]]) -> list[Finding]:

@@ -11,6 +11,7 @@ import ray
 
 from hoyer_search import doctor
 from hoyer_search.doctor import Finding, examine
+from hoyer_search.errors import StorageError
 from hoyer_search.search.cluster import cluster
 
 
@@ -32,6 +33,12 @@ def test_what_is_missing_is_said_without_raising(tmp_path):
     assert mended(findings) == {"cluster", "tracking"}
     assert mended(examine(storage=tmp_path / "none")) >= {"storage"}
     assert not (tmp_path / "none").exists()
+
+
+def test_a_storage_that_no_sweep_can_use_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError, match="looks like a URL"):
+        examine(storage=Path("s3://bucket/runs"))
 
 
 def run(*arguments):
@@ -75,6 +82,13 @@ def test_versions_that_differ_are_named(node):
     same, differing = [f for f in judge(a=node, b=other, c=node) if f.check == "versions"]
     assert same.found.endswith("on 2 nodes")
     assert differing.found.startswith("b: torch 1.0.0, where this machine has torch ")
+
+
+def test_what_no_node_has_is_not_said_to_be_well(node, tmp_path):
+    other = node | {"versions": node["versions"] | {"torch": "1.0.0"}, "storage": "not there"}
+    findings = doctor._judge({"a": other}, doctor._Mark(tmp_path), ids={"a": "x"})
+    assert [f.check for f in findings if not f.remedy] == ["disk", "GPUs"]
+    assert mended(findings) == {"versions", "storage"}
 
 
 def test_nodes_that_ask_for_no_token_are_named(node):
