@@ -10,6 +10,8 @@ from rich.table import Table
 from hoyer_search import spaces
 from hoyer_search.cli.options import json_option, storage_option
 from hoyer_search.cli.terminal import kept_for_json, out, print_json, print_pairs, say
+from hoyer_search.client import DEFAULT_STORAGE
+from hoyer_search.tracking.address import default_uri
 
 if TYPE_CHECKING:
     from hoyer_search.compression.thresholds import Granularity, Rule
@@ -60,6 +62,8 @@ def pull(
     if sweep_name.startswith("models:"):
         if point is not None or bounded:
             raise click.UsageError("models:/NAME@ALIAS names one network: give no other choice")
+        if tracking_uri is None and storage != Path(DEFAULT_STORAGE):
+            tracking_uri = default_uri(storage)
         _pull_registered(sweep_name, output, tracking_uri, as_json=as_json)
         return
     if (point is not None) == bounded:

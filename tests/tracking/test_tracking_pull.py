@@ -207,6 +207,20 @@ def test_what_was_changed_on_the_server_is_refused(
             file.write_bytes(weights)
 
 
+def test_a_registered_network_is_pulled_from_the_database_of_the_storage(
+    tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    sweep = with_networks(new_sweep(tmp_path / "own", "own"), 1)
+    sync(sweep.folder)
+    best = (f"models:/{MODEL}@knee", "--storage", tmp_path / "own", "-o", tmp_path / "best")
+    code, out, error = call(monkeypatch, capsys, "pull", *best)
+    assert code == 0, out + error
+    front = sweep.folder.front()
+    assert front is not None
+    assert front.knee is not None
+    assert contents(tmp_path / "best") == contents(sweep.folder.point(front.knee.name))
+
+
 def test_bad_input_is_explained(
     uploaded: Builder, server: Server, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
