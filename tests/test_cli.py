@@ -15,7 +15,8 @@ from hoyer_search.cli import cli, sweeps
 from hoyer_search.errors import ConfigError, HoyerSearchError
 from hoyer_search.planning import plan_sweep
 from hoyer_search.results import TrialResult, TrialSpec
-from hoyer_search.tracking import Tracker
+from hoyer_search.tracking import Tracker, default_uri
+from hoyer_search.tracking.cursor import Cursor
 
 
 @pytest.mark.parametrize("command", sorted(cli.commands))
@@ -110,6 +111,34 @@ def test_a_sweep_without_a_trial_that_succeeded_has_failed(make_sweep, toy_confi
     stopped = TrialResult(**spec, state="stopped")
     results.save(folder.trial("001-abcdef") / "result.json", stopped)
     follow()
+
+
+def test_a_damaged_sweep_is_listed_among_the_others(monkeypatch, capsys, toy_config, make_sweep):
+    for name in ("good", "bad"):
+        folder = make_sweep(toy_config(), name)
+    (folder.path / "sweep.yaml").write_text("name: [")
+    code, out, error = call(monkeypatch, capsys, "list", "--storage", folder.path.parent, "--json")
+    assert (code, error.startswith("error: bad: ")) == (0, True)
+    assert {row["sweep"]: row["state"] for row in json.loads(out)} == {
+        "good": "interrupted",
+        "bad": "damaged",
+    }
+
+
+def test_the_command_that_opens_mlflow_names_its_database(
+    monkeypatch, capsys, toy_config, make_sweep, tmp_path
+):
+    folder = make_sweep(toy_config())
+    for uri, shown in (
+        (f"sqlite:///{tmp_path}/own.db", f"--tracking-uri sqlite:///{tmp_path}/own.db "),
+        (default_uri(folder.path.parent), ""),
+    ):
+        cursor = Cursor.new(uri)
+        cursor.experiment = "1"
+        cursor.save(folder.tracking / "cursor.json")
+        sweeps._follow(lambda **_: None, folder.name, folder.path.parent, 1, tracking_uri=uri)
+        command = f"while this runs: hoyer-search ui {shown}--storage {folder.path.parent}"
+        assert command in " ".join(capsys.readouterr().out.split())
 
 
 def test_show_says_where_a_trial_started(monkeypatch, capsys, toy_config, make_sweep):

@@ -37,8 +37,12 @@ def list_sweeps(storage: Path, address: str | None, as_json: bool) -> None:
     for name in dict.fromkeys([*here, *jobs]):
         row: dict[str, Any] = {"sweep": name, "state": None, "trials": None}
         if name in here:
-            state = here[name].state()
-            row |= {"state": state, "trials": trial_counts(here[name], state)}
+            try:
+                state = here[name].state()
+                row |= {"state": state, "trials": trial_counts(here[name], state)}
+            except InputError as error:  # the others are listed nevertheless
+                say(f"error: {name}: {error}", console=err)
+                row["state"] = "damaged"
         rows.append(row | {"job": _plain(jobs.get(name))})
     if as_json:
         print_json(rows)

@@ -28,6 +28,7 @@ from hoyer_search.front import Front
 from hoyer_search.reading import Sweep
 from hoyer_search.service import Job
 from hoyer_search.store import SweepFolder, sweep_names
+from hoyer_search.tracking.address import is_server, without_password
 
 
 @click.command()
@@ -186,7 +187,7 @@ def ui(storage: Path, tracking_uri: str | None, port: int) -> None:
     from hoyer_search import tracking
 
     uri = tracking_uri or tracking.default_uri(storage)
-    server = uri.startswith(("http://", "https://"))
+    server = is_server(uri)
     pages = uri if server else f"http://127.0.0.1:{port}/"
 
     def say_where() -> None:
@@ -233,8 +234,10 @@ def _follow(
         say(f"MLflow:  holds nothing of it yet: {command_line('sync', name, storage)}")
     else:
         say(f"MLflow:  {link}")
-        if not uri.startswith("http"):
-            say(f"         while this runs: {command_line('ui', '', storage)}")
+        if not is_server(uri):
+            own = uri == tracking.default_uri(storage)
+            shown = "" if own else f"--tracking-uri {shlex.quote(without_password(uri))}"
+            say(f"         while this runs: {command_line('ui', shown, storage)}")
     found = front()
     best = next((n for n, p in found.operating_points.items() if p), None) if found else None
     if best is not None:
