@@ -259,6 +259,9 @@ class Objective(Section):
     def _some(cls, points: dict[str, float | Floor]) -> dict[str, float | Floor]:
         if not points:
             raise ValueError("at least one operating point is needed, e.g. {A: 0.0}")
+        for name in points:
+            if not 1 <= len(name) <= 50:
+                raise ValueError(f"an operating point's name has 1 to 50 characters; got {name!r}")
         return points
 
     def floors(self, dense_accuracy: float) -> dict[str, float]:

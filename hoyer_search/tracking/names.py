@@ -69,7 +69,7 @@ def _last(path: str) -> str:
 
 def alias(operating_point: str) -> str:
     """Returns an operating point's name as MLflow accepts it for an alias."""
-    name = re.sub(r"[^A-Za-z0-9_-]", "-", operating_point)
+    name = re.sub(r"[^\w-]", "-", operating_point)
     return f"point-{name}" if re.fullmatch(r"(?i)v\d+|latest", name) else name
 
 
