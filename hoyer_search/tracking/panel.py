@@ -61,7 +61,8 @@ def network(
 
 def _some(order: Sequence[int], labels: Iterable[int]) -> list[int]:
     """Returns the operating points, and others spread evenly over the front."""
-    step = max(1, -(-len(order) // (DETAILED - len(set(labels)))))
+    room = max(1, DETAILED - len(set(labels)))
+    step = -(-len(order) // room)
     return sorted({*labels, *order[::step]})
 
 

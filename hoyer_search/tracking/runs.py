@@ -95,7 +95,7 @@ def sweep_params(config: SweepConfig) -> dict[str, str]:
         else ", ".join(map(str, d.choices))
         for name, d in config.search.dimensions.items()
     }
-    return _settings(config.model_dump()) | searched | {"budget.trials": str(config.budget.trials)}
+    return _settings(config.model_dump()) | searched
 
 
 def trial_tags(

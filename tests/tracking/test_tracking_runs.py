@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from conftest import Builder, new_sweep
 
+from hoyer_search.config import Budget
 from hoyer_search.results import TrialResult, TrialSpec
 from hoyer_search.tracking import names, runs, views
 
@@ -97,13 +98,15 @@ def test_values_that_are_no_number_and_foreign_lines_are_left_out() -> None:
     assert [s.key for s in runs.curves(lines, None, time=0)] == ["val/accuracy"]
 
 
+def test_what_a_sweep_may_be_given_later_is_no_parameter(sweep: Builder) -> None:
+    later = sweep.config.model_copy(update={"budget": Budget(trials=99), "confirm": 3})
+    assert runs.sweep_params(later) == runs.sweep_params(sweep.config)
+
+
 def test_an_alias_is_one_that_mlflow_takes() -> None:
-    assert [names.alias(n) for n in ("A", "top 5%", "v1", "latest")] == [
-        "A",
-        "top-5-",
-        "point-v1",
-        "point-latest",
-    ]
+    given = ("A", "top 5%", "v1", "latest", "\u03b1", "\u03b2")
+    aliases = ["A", "top-5-", "point-v1", "point-latest", "\u03b1", "\u03b2"]
+    assert [names.alias(name) for name in given] == aliases
 
 
 def identity_of(sweep: Builder, source: str, factory: str) -> names.Identity:
