@@ -87,6 +87,8 @@ class _Supervisor:
 
     def run(self, command: Sequence[str]) -> int:
         self._process = subprocess.Popen(command)
+        if self.stopped:  # asked while it was started
+            self._process.send_signal(signal.SIGTERM)
         return self._process.wait()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:

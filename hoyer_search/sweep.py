@@ -238,6 +238,7 @@ def _search(
 
     with _space(folder), folder.lock():
         if config is not None and config != folder.config():
+            folder.save_finished(None)  # it tells of limits that are no more
             folder.set_config(config)
         tracker = tracking.Tracker(folder, uri)
         tracker.start()

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -87,6 +88,22 @@ def test_sigterm_is_passed_on_and_nothing_starts_again(run, tmp_path):
     thread.start()
     assert run("wait", 0) == (130, 1)
     thread.join()
+
+
+def test_sigterm_while_a_driver_is_started_ends_it(run, tmp_path, monkeypatch):
+    start = subprocess.Popen
+
+    def slow_start(command: list[str]) -> subprocess.Popen[bytes]:
+        process = start(command)
+        while not (tmp_path / "runs" / "s" / "starts").exists():
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", slow_start)
+    code, starts = run("wait", 0)
+    assert starts == 1
+    assert code in (130, -signal.SIGTERM)
 
 
 def test_the_command_goes_on_with_what_has_begun(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from test_sweep import call
 
 import hoyer_search as hs
 from hoyer_search.errors import ConfigError
+from hoyer_search.results import Finished
 from hoyer_search.store import SweepFolder
 from hoyer_search.sweep import changed_config
 
@@ -133,3 +134,21 @@ def test_a_sweep_for_latency_keeps_the_resources_it_measures_on(toy_config, make
     with pytest.raises(ConfigError, match=r"1 CPUs and 0 GPUs; got 2 and 0"):
         changed_config(folder, {"resources.cpus": 2.0})
     assert changed_config(folder, {"resources.workers": 7}).resources.workers == 7
+
+
+def test_a_sweep_whose_limit_went_shows_no_end_by_it(
+    make_sweep, toy_config, empty_store, monkeypatch, capsys
+):
+    folder = make_sweep(toy_config(budget__hours=1.0), "limited")
+    shutil.copy(empty_store, folder.path.parent / "mlflow.db")
+    folder.save_finished(Finished(trials=1, budget=3, stopped_by="hours"))
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hoyer_search.search.tuner.run_search", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        hs.resume("limited", storage=folder.path.parent, overrides={"budget.hours": None})
+    code, out, _ = call(monkeypatch, capsys, "show", "limited", "--storage", folder.path.parent)
+    assert code == 0
+    assert "sweep limited: interrupted" in out
