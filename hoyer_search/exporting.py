@@ -61,6 +61,7 @@ def export_artifact(
         raise StorageError(f"{target} exists: give a new file")
     if target.suffix != SUFFIXES[kind]:
         raise StorageError(f"a file of format {kind} must end in {SUFFIXES[kind]}, got {target}")
+    files.check_output(target)
     if kind == "onnx":
         _require_onnx()
     shape = read_artifact(folder).architecture.input_shape

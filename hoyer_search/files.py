@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hoyer_search.errors import StorageError
+
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
@@ -40,6 +42,24 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def check_output(path: Path) -> None:
+    """Makes the folder of a file that a user wants, and checks that the file can be written there.
+
+    Raises:
+        StorageError: It cannot, or is a folder.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error}. Give another file") from error
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder: give a file in it")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise StorageError(
+            f"{path} cannot be written: you may not write to its folder. Give another file"
+        )
 
 
 def write_text(path: Path, text: str) -> None:

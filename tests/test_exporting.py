@@ -69,6 +69,16 @@ def test_the_suffix_says_what_a_file_is(kind, tmp_path):
         export_artifact(FOLDER, tmp_path / "model.bin", kind=kind)
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_artefact_is_read(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "is.pt2").mkdir()
+    for output, wrong in (("file/x.pt2", r"x\.pt2 cannot be written"), ("is.pt2", "exists")):
+        with pytest.raises(StorageError, match=wrong):
+            export_artifact(tmp_path / "none", tmp_path / output, kind="torch-export")
+    made = export_artifact(FOLDER, tmp_path / "new" / "x.safetensors", kind="masked")
+    assert (tmp_path / "new" / "x.safetensors").stat().st_size == made["bytes"]
+
+
 def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'hoyer-search\[export\]'"):

@@ -29,10 +29,10 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
+    files.check_output(path)
     title = " and ".join(comparison.fronts)
     content = page(title, _body(comparison), figures={"front": comparison_figure(comparison)})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(path, content)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error}") from error

@@ -41,6 +41,8 @@ def write_report(
         InputError: Pictures are wanted, and no trial has finished.
         StorageError: The sweep is damaged, or a file cannot be written.
     """
+    for output in (path, *(into / "any" for into in (png, data) if into is not None)):
+        files.check_output(output)
     sweep = Snapshot.of(folder)
     written: dict[Path, bytes] = {path: html(sweep, runs=_runs(folder)).encode()}
     if png is not None:
@@ -54,7 +56,6 @@ def write_report(
         written |= {data / f"{name}.parquet": parquet(one) for name, one in tables_.items()}
     for file, content in written.items():
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
             files.write_bytes(file, content)
         except OSError as error:
             raise StorageError(f"{file} cannot be written: {error}") from error

@@ -113,10 +113,17 @@ def test_a_place_that_cannot_be_written_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "file").write_text("")
-    options = ["-o", tmp_path / "file" / "x.html", "--storage", ended.folder.path.parent]
-    code, _, error = call(monkeypatch, capsys, "report", "quick-1", *options)
-    assert code == 2
-    assert "x.html cannot be written" in error
+    storage = ("--storage", ended.folder.path.parent)
+    for options in (
+        ["report", "quick-1", "-o", tmp_path / "file" / "x.html"],
+        ["report", "quick-1", "-o", tmp_path / "x.html", "--png", tmp_path / "file" / "figures"],
+        ["compare", "quick-1", "--with", "paper", "-o", tmp_path / "file" / "x.html"],
+    ):
+        code, _, error = call(monkeypatch, capsys, *options, *storage)
+        assert code == 2
+        assert f"{tmp_path / 'file'}" in error
+        assert "cannot be written" in error
+    assert [path.name for path in tmp_path.glob("*.html")] == []
 
 
 def test_a_comparison_draws_every_sweep_and_what_was_published(

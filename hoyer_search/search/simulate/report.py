@@ -1,12 +1,12 @@
 """What ``hoyer-search simulate`` prints: a comparison as JSON-ready data, and as tables."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from hoyer_search import files
 from hoyer_search.config import StoppingName
 from hoyer_search.errors import StorageError
 from hoyer_search.search.simulate.comparison import Comparison, mann_whitney, summary
@@ -44,7 +44,9 @@ def compare(
             there; nothing was simulated.
     """
     if plot is not None:
-        _check_plot(plot)
+        if plot.suffix.lower() != ".png":
+            raise StorageError(f"a plot must end in .png, got {plot}: give another name")
+        files.check_output(plot)
     comparison = Comparison.open(
         path, trials=trials, workers=workers, seeds=seeds, early_stopping=early_stopping
     )
@@ -68,23 +70,6 @@ def compare(
         "methods": {one.method: summary(one) for one in runs},
         "p": {other.method: mann_whitney(first, other) for other in others},
     }
-
-
-def _check_plot(path: Path) -> None:
-    if path.is_dir():
-        raise StorageError(f"a plot must be a file, but {path} is a folder: give a file in it")
-    if path.suffix.lower() != ".png":
-        raise StorageError(f"a plot must end in .png, got {path}: give another name")
-    if not path.parent.is_dir():
-        raise StorageError(
-            f"a plot must be in a folder that exists, but {path.parent} of {path} is none: make "
-            "it, or give another"
-        )
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise StorageError(
-            f"a plot must be in a folder that can be written, but {path.parent} of {path} cannot: "
-            "give another"
-        )
 
 
 def tables(document: dict[str, Any]) -> list[Table]:
