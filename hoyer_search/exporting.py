@@ -153,12 +153,14 @@ def _difference(
     for batch in (1, 3):
         inputs = torch.randn((batch, *shape), generator=generator)
         expected, found = model(inputs), run(inputs)
-        worst = max(worst, float((found - expected).abs().max() / expected.abs().max()))
-    if not worst <= TOLERANCE:
-        raise ShrinkError(
-            f"a file of format {kind} must give the artefact's outputs within {TOLERANCE:g} of "
-            f"the largest, but they differ by {worst:g}. Report the network's forward()"
-        )
+        largest = expected.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+        difference = float((found - expected).abs().max() / largest)
+        if not difference <= TOLERANCE:  # NaN is no match either
+            raise ShrinkError(
+                f"a file of format {kind} must give the artefact's outputs within {TOLERANCE:g} of "
+                f"the largest, but they differ by {difference:g}. Report the network's forward()"
+            )
+        worst = max(worst, difference)
     return worst
 
 

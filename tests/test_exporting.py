@@ -10,7 +10,7 @@ from hoyer_search import exporting
 from hoyer_search.compressing import compress
 from hoyer_search.compression.artifact import FORMAT
 from hoyer_search.compression.weights import apply_weights, load_weights
-from hoyer_search.errors import InputError, StorageError
+from hoyer_search.errors import InputError, ShrinkError, StorageError
 from hoyer_search.exporting import SUFFIXES, export_artifact
 from hoyer_search.models import build, load_artifact
 
@@ -77,6 +77,17 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_artefact_is_read(t
             export_artifact(tmp_path / "none", tmp_path / output, kind="torch-export")
     made = export_artifact(FOLDER, tmp_path / "new" / "x.safetensors", kind="masked")
     assert (tmp_path / "new" / "x.safetensors").stat().st_size == made["bytes"]
+
+
+def test_a_file_that_gives_nan_is_refused(tmp_path, monkeypatch):
+    def spoilt(model, shape, path):
+        path.write_bytes(b"")
+        return lambda inputs: model(inputs) * torch.nan
+
+    monkeypatch.setattr(exporting, "_write_program", spoilt)
+    with pytest.raises(ShrinkError, match="differ by nan"):
+        export_artifact(FOLDER, tmp_path / "x.pt2", kind="torch-export")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
