@@ -228,23 +228,23 @@ def check_new_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def copy_artifact(artifact: Path, folder: str | os.PathLike[str]) -> Path:
-    """Copies an artefact to a new folder, checks every byte of the copy, and returns the folder.
+    """Copies an artefact to a new folder, every byte checked, and returns the folder.
 
     Raises:
         StorageError: The folder exists and is not empty, or cannot be written.
         ArtifactError: The artefact is damaged.
     """
-    from hoyer_search.compression.artifact import verify
+    from hoyer_search.compression.artifact import MANIFEST, verify
 
     target = check_new_folder(folder)
+    contents = verify(artifact)
     try:
         if target.is_dir():
             target.rmdir()
         with files.new_directory(target) as temporary:
-            for file in artifact.iterdir():
-                # A link stays one and is refused below: it could name any file here.
-                shutil.copyfile(file, temporary / file.name, follow_symlinks=False)
-            verify(temporary)
+            for name, content in contents.items():
+                (temporary / name).write_bytes(content)
+            shutil.copyfile(artifact / MANIFEST, temporary / MANIFEST, follow_symlinks=False)
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error}") from error
     return target

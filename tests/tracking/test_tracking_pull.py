@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -219,6 +220,16 @@ def test_a_registered_network_is_pulled_from_the_database_of_the_storage(
     assert front is not None
     assert front.knee is not None
     assert contents(tmp_path / "best") == contents(sweep.folder.point(front.knee.name))
+
+
+def test_what_is_damaged_is_named_where_it_lies(tmp_path: Path) -> None:
+    sweep = with_networks(new_sweep(tmp_path / "own", "own"), 1)
+    point = hs.open_sweep("own", storage=tmp_path / "own").point("knee")
+    damaged = sweep.folder.point(point.record.name) / "metrics.json"
+    damaged.write_text("{}")
+    with pytest.raises(ArtifactError, match=re.escape(str(damaged))):
+        point.pull(tmp_path / "best")
+    assert not (tmp_path / "best").exists()
 
 
 def test_bad_input_is_explained(
