@@ -307,6 +307,13 @@ class Resources(Section):
     custom: dict[str, Positive] = {}
     """Custom resources of a trial, under the names by which the nodes of a cluster offer them."""
 
+    @field_validator("gpus")
+    @classmethod
+    def _whole_above_one(cls, gpus: float) -> float:
+        if gpus > 1 and not gpus.is_integer():
+            raise ValueError(f"a trial gets a part of one GPU or whole ones, got {gpus:g}")
+        return gpus
+
     @field_validator("custom")
     @classmethod
     def _own_names(cls, custom: dict[str, float]) -> dict[str, float]:
@@ -348,8 +355,9 @@ class SweepConfig(Section):
     """Settings tried first, by parameter name."""
     warm_start_from: str | None = None
     """Earlier sweep, by name in the same storage or by path, whose trials the sampler knows from
-    the start. Both must agree in all but ranges, budget, sampler, seed and resources; trials
-    outside of the new ranges are left out, and the front holds the new sweep's points only."""
+    the start. Both must agree in all but ranges, budget, sampler, seed and resources (for
+    ``latency_ms`` also in a trial's CPUs and GPUs); trials outside of the new ranges are left out,
+    and the front holds the new sweep's points only."""
     confirm: int = Field(default=0, ge=0, le=100)
     """How often the winner of each operating point is retrained with other seeds, once the budget
     is spent and on top of it, to see whether it keeps its floor on average."""

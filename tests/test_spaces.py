@@ -95,6 +95,11 @@ def test_a_minimal_space_takes_defaults_and_yaml_1_2_numbers(write):
         ),
         (
             "name: tiny",
+            "name: tiny\nresources: {gpus: 1.5}",
+            r"space.yaml:2: resources.gpus: a trial gets a part of one GPU or whole ones, got 1.5",
+        ),
+        (
+            "name: tiny",
             "name: tiny\nregularizer: {name: group_hs}",
             r"set pruning.granularity to structural",
         ),

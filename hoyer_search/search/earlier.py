@@ -105,6 +105,9 @@ def _settings(config: SweepConfig) -> Iterator[tuple[str, Any]]:
         for path, value in _leaves(section, data[section]):
             if path not in searched and path not in FREE:
                 yield path, value
+    if config.objective.sparsity == "latency_ms":  # measured on the resources of a trial
+        yield "resources.cpus", config.resources.cpus
+        yield "resources.gpus", config.resources.gpus
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -124,6 +124,13 @@ def test_the_first_thing_that_does_not_agree_is_named(toy_config, overrides, mes
         check_agreement(toy_config(**overrides), toy_config(), "first")
 
 
+def test_latencies_of_other_resources_do_not_agree(toy_config):
+    latency = {"objective__sparsity": "latency_ms"}
+    check_agreement(toy_config(resources__workers=9, **latency), toy_config(**latency), "first")
+    with pytest.raises(ConfigError, match=r"resources\.cpus: 1\.0 there, 2\.0 here"):
+        check_agreement(toy_config(resources__cpus=2.0, **latency), toy_config(**latency), "first")
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
