@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -243,7 +244,13 @@ def _search(
         tracker = tracking.Tracker(folder, uri)
         tracker.start()
 
+        @cache
+        def look_at_floors() -> None:
+            _warn_of_floors(folder, data)
+
         def observe(event: Event) -> None:
+            if event.spec is not None:  # the dense network is known from then on
+                look_at_floors()
             if event.result is not None:
                 tracker.notify()
             on_event(event)
@@ -262,6 +269,26 @@ def _search(
                 _where(folder),
             )
     return StoredSweep(folder)
+
+
+def _warn_of_floors(folder: SweepFolder, data: Any) -> None:
+    """Warns of operating points that ask for no more accuracy than guessing has."""
+    dense, objective = folder.dense(), folder.config().objective
+    if dense is None or not data.outputs:
+        return
+    guessing = min(1.0, (5 if objective.accuracy == "top5" else 1) / data.outputs)
+    floors = objective.floors(dense.val_accuracy)
+    low = {point: floor for point, floor in floors.items() if floor <= guessing}
+    if low:
+        log.warning(
+            "a network that only guesses among %d outputs is right on %.2f%%, which keeps the "
+            "floor of operating points %s; the dense network has %.2f%%: pretrain it for longer, "
+            "or set smaller drops, or the smallest network there may be a useless one",
+            data.outputs,
+            100 * guessing,
+            ", ".join(f"{point} ({100 * floor:.2f}%)" for point, floor in low.items()),
+            100 * dense.val_accuracy,
+        )
 
 
 @contextlib.contextmanager

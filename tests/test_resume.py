@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ def ended(tmp_path_factory, empty_store):
     shutil.copy(empty_store, storage / "mlflow.db")
     space.write_text(toys.SPACE)
     overrides = {"budget.hours": 1e-6, "budget.trials": 2, "resources.workers": 1}
+    overrides["objective.points"] = {"A": 0.0, "B": 0.05, "C": 0.3, "D": 0.9}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
         yield hs.run(space, name="ended", storage=storage, overrides=overrides)
@@ -45,7 +47,7 @@ def test_show_says_why_a_sweep_stopped_and_how_it_goes_on(ended, monkeypatch, ca
     assert shown["used"]["core_hours"] == shown["used"]["gpu_hours"] == 0.0
 
 
-def test_more_budget_lets_a_sweep_go_on_and_is_kept(ended, monkeypatch, capsys):
+def test_more_budget_lets_a_sweep_go_on_and_is_kept(ended, monkeypatch, capsys, caplog):
     storage = ended.folder.parent
     code, out, error = call(
         monkeypatch, capsys, "resume", "ended", "--set", "budget={trials: 2}",
@@ -53,6 +55,9 @@ def test_more_budget_lets_a_sweep_go_on_and_is_kept(ended, monkeypatch, capsys):
         "--storage", storage,
     )  # fmt: skip
     assert code == 0, error
+    (warning,) = [r.getMessage() for r in caplog.records if r.name == "hoyer_search.sweep"]
+    assert warning.startswith("a network that only guesses among 4 outputs is right on 25.00%")
+    assert re.search(r"keeps the floor of operating points D \(-?\d+\.\d\d%\); the dense", warning)
     assert "stopped: 2 of 2 trials ended; the budget of trials is spent" in out
     assert "resume ended --set budget.trials=4" in out
     again = hs.open_sweep("ended", storage=storage)
