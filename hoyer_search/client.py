@@ -83,7 +83,7 @@ class StoredSweep(Sweep):
 
     def describe(self) -> dict[str, Any]:
         """Returns the whole sweep as plain data: what ``hoyer-search show --json`` prints."""
-        front = self._folder.front()
+        front, config = self._folder.front(), self._folder.config()
         ended = {r.uid: r for r in [*self._folder.results(), *self._folder.retrainings()]}
         state, finished, earlier = self.state, self._folder.finished(), self._folder.earlier()
         unfinished = "running" if state == "running" else "interrupted"
@@ -101,7 +101,9 @@ class StoredSweep(Sweep):
                 "trials": len(earlier.trials),
                 "left_out": earlier.left_out,
             },
-            "protocol": self._folder.config().protocol,
+            "protocol": config.protocol,
+            "budget": config.budget.model_dump(),
+            "floors": {} if front is None else front.floors,
             "dense": None if front is None else results.to_json(front.dense),
             "trials": [
                 _trial(spec, ended.get(spec.uid), unfinished) for spec in self._folder.specs()

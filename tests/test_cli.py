@@ -159,7 +159,10 @@ def test_show_says_where_a_trial_started(monkeypatch, capsys, toy_config, make_s
         " ".join(out.split())
     )
     _, out, _ = call(monkeypatch, capsys, "show", "sweep", "--json", *where)
-    assert [t["parent"] for t in json.loads(out)["trials"]] == [None, first, None]
+    document = json.loads(out)
+    assert [t["parent"] for t in document["trials"]] == [None, first, None]
+    assert document["budget"]["trials"] == 3
+    assert document["floors"] == pytest.approx({"A": 0.98, "B": 0.93, "C": 0.68})
 
 
 def test_plan_refuses_what_run_would_refuse(monkeypatch, capsys, toy_file):
