@@ -162,7 +162,7 @@ def points_table(front: Front, *, title: str = "operating points") -> Table:
             f"{point.test_accuracy:.2%}",
             f"{point.nonzeros:,}",
             f"{point.macs:,}",
-            f"{front.compression(point):.1f}x",
+            front.times(point),
             str(point.trial),
             point.structure,
             f"{point.threshold:.4g}",

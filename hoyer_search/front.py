@@ -60,6 +60,11 @@ class Front:
             size(point, self.sparsity), 1e-9 if self.sparsity == "latency_ms" else 1.0
         )
 
+    def times(self, point: Point) -> str:
+        """Returns the compression in words, e.g. ``11.2x``; ``>736.0x`` if nothing is left."""
+        more = "" if size(point, self.sparsity) else ">"
+        return f"{more}{self.compression(point):.1f}x"
+
     def best(self, *, min_accuracy: float) -> Point | None:
         """Returns the smallest point whose validation accuracy is at least ``min_accuracy``."""
         return next((p for p in reversed(self.points) if p.val_accuracy >= min_accuracy), None)

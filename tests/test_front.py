@@ -57,6 +57,11 @@ def test_operating_points_take_the_smallest_network_that_keeps_the_floor():
     assert front.compression(b) == 10
 
 
+def test_a_network_of_which_nothing_is_left_is_smaller_than_any_number_says():
+    front = make_front(empty := make_point(0, 0.1, 0), one := make_point(1, 0.2, 1))
+    assert (front.times(one), front.times(empty)) == ("1000.0x", ">1000.0x")
+
+
 def test_a_floor_nobody_keeps_is_none():
     front = make_front(make_point(0, 0.975, 50))
     assert front.operating_points["A"] is None

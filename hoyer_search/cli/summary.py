@@ -91,7 +91,7 @@ def _front_table(
             f"{p.test_accuracy:.2%}",
             f"{p.nonzeros:,}",
             f"{p.macs:,}",
-            f"{front.compression(p):.1f}x",
+            front.times(p),
             f"{p.trial} from {parents[p.uid]}" if p.uid in parents else str(p.trial),
             p.structure,
             *([verdict(confirmed[p.name]) if p.name in confirmed else ""] if confirmed else []),
@@ -152,6 +152,6 @@ def _measured(front: Front, point: Point) -> list[str]:
         f"{point.test_accuracy:.2%}",
         f"{point.nonzeros:,}",
         f"{point.macs:,}",
-        f"{front.compression(point):.1f}x",
+        front.times(point),
         point.structure,
     ]

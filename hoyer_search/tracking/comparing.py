@@ -77,7 +77,7 @@ def _front(name: str, front: Front, place: int) -> Iterator[figures.Figure]:
         "y": [point.val_accuracy for point in front.points],
         "marker": {"color": colour, "size": 9, "symbol": symbol},
         "hovertext": [
-            f"<b>{escape(name)}</b>, trial {p.trial}: {front.compression(p):.1f}x<br>"
+            f"<b>{escape(name)}</b>, trial {p.trial}: {front.times(p)}<br>"
             f"{p.val_accuracy:.2%} validation, {p.test_accuracy:.2%} test<br>{p.structure}"
             for p in front.points
         ],

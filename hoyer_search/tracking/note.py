@@ -68,7 +68,7 @@ def _operating_points(front: Front) -> str:
             continue
         rows.append(
             f"| **{name}** | {floor} | {point.val_accuracy:.2%} | {point.test_accuracy:.2%} "
-            f"| {front.compression(point):.1f}x | {point.nonzeros:,} | {point.macs:,} "
+            f"| {front.times(point)} | {point.nonzeros:,} | {point.macs:,} "
             f"| {point.structure} |"
         )
     return "\n".join(["### Operating points", "", *rows])
@@ -103,7 +103,7 @@ def _front_table(front: Front, trials: Mapping[str, str]) -> str:
     step = math.ceil(len(front.points) / MAX_ROWS)
     rows = [
         f"| [#{p.trial:03d}]({trials[p.uid]}) | {p.val_accuracy:.2%} | {p.test_accuracy:.2%} "
-        f"| {front.compression(p):.1f}x | {p.nonzeros:,} | {p.macs:,} | {p.threshold:.3g} |"
+        f"| {front.times(p)} | {p.nonzeros:,} | {p.macs:,} | {p.threshold:.3g} |"
         for p in front.points[::step]
     ]
     title = "### Front" if step == 1 else f"### Front (every {step}th of {len(front.points)})"

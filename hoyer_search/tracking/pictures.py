@@ -144,7 +144,7 @@ def _weights(sweep: Snapshot, front: Front, point: Point, *, title: str) -> byte
     stages = {
         "dense": found.dense,
         "regularized": found.regularized,
-        f"finetuned ({front.compression(point):.1f}x)": found.points[point.index],
+        f"finetuned ({front.times(point)})": found.points[point.index],
     }
     largest = sorted(point.layers, key=lambda layer: -layer.weights)[:MAX_LAYERS]
     shown = [layer.name for layer in point.layers if layer in largest]

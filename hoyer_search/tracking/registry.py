@@ -193,7 +193,7 @@ def _add(
         }
         | dict(floor_tags),
         description=(
-            f"{front.compression(point):.1f}x smaller ({front.sparsity}) at "
+            f"{front.times(point)} smaller ({front.sparsity}) at "
             f"{point.val_accuracy:.2%} validation accuracy ({point.test_accuracy:.2%} on test): "
             f"{point.nonzeros:,} nonzero weights, {point.macs:,} MACs, structure "
             f"{point.structure}. Trial {point.trial} of sweep {identity.sweep}."

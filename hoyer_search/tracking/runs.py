@@ -64,7 +64,7 @@ def trial_name(spec: TrialSpec, points: Iterable[Point], front: Front | None) ->
     point = shown_point(points, front) if front else None
     if point is None or front is None:
         return number
-    return f"{number} {front.compression(point):.1f}x @ {point.val_accuracy:.2%}"
+    return f"{number} {front.times(point)} @ {point.val_accuracy:.2%}"
 
 
 def trial_status(result: TrialResult | None, *, running: bool) -> str:

@@ -71,7 +71,7 @@ def operating_points(sweep: Snapshot, front: Front, *, uri: str | None = None) -
 def measured(front: Front, point: Point) -> list[str]:
     """Returns the cells of a network's compression, accuracies, nonzeros and MACs."""
     return [
-        f'<span class="best">{front.compression(point):.1f}x</span>',
+        f'<span class="best">{front.times(point)}</span>',
         f"{point.val_accuracy:.2%}",
         f"{point.test_accuracy:.2%}",
         f"{point.nonzeros:,}",
@@ -121,7 +121,7 @@ def trials(sweep: Snapshot) -> str:
         cells = [f"#{spec.number:03d}", result.state if result else "not ended"]
         cells += [escape(short(spec.params[p])) if p in spec.params else "" for p in searched]
         if best is not None and front is not None:
-            cells += [f"{front.compression(best):.1f}x", f"{best.val_accuracy:.2%}"]
+            cells += [front.times(best), f"{best.val_accuracy:.2%}"]
             cells += [f"{best.test_accuracy:.2%}", f"{best.nonzeros:,}", f"{best.macs:,}"]
         else:
             cells += [""] * 5
