@@ -67,6 +67,16 @@ def load(space: str | Path, *, overrides: Mapping[str, Any] | None = None) -> Sw
     return _validated(data, document, set(overrides or ()))
 
 
+def check(config: SweepConfig) -> SweepConfig:
+    """Returns a configuration that was made in Python, checked as one of a file is.
+
+    Raises:
+        ConfigError: It breaks a rule.
+    """
+    data = config.model_dump(warnings=False)
+    return _validated(data, strict_yaml.Document(data, {}, _source(config)), set())
+
+
 def parse_override(
     text: str, *, option: str = "--set", form: str = "PATH=VALUE, e.g. budget.trials=6"
 ) -> tuple[str, Any]:

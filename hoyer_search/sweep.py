@@ -166,6 +166,8 @@ def load_space(
         space = spaces.load(space if isinstance(space, str) else Path(space), overrides=overrides)
     elif overrides:
         raise TypeError("overrides go with a space's name or file, not with a SweepConfig")
+    else:
+        space = spaces.check(space)
     check_public(space.model_dump(mode="json"))
     return space
 

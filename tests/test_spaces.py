@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoyer_search import spaces, strict_yaml
-from hoyer_search.config import Choices, Range, SweepConfig
+from hoyer_search.config import Choices, Range, Search, SweepConfig
 from hoyer_search.errors import ConfigError
 from hoyer_search.store import dump_yaml
+from hoyer_search.sweep import load_space
 
 MINIMAL = """\
 name: tiny
@@ -113,6 +114,23 @@ def test_a_minimal_space_takes_defaults_and_yaml_1_2_numbers(write):
 def test_errors_name_file_line_and_field(write, old, new, message):
     with pytest.raises(ConfigError, match=message):
         spaces.load(write(MINIMAL.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": -1}, "search space tiny: seed: .*, got -1"),
+        (
+            {"search": Search(**{"pipeline.pretrain.lr": {"low": 0.1, "high": 0.2}})},
+            "search space tiny: search.pipeline.pretrain.lr: what is searched must be",
+        ),
+    ],
+)
+def test_a_configuration_made_in_python_is_checked_like_a_file(write, changes, message):
+    config = spaces.load(write(MINIMAL))
+    assert load_space(config, None) == config
+    with pytest.raises(ConfigError, match=message):
+        load_space(config.model_copy(update=changes), None)
 
 
 def test_presets_hold_what_their_fields_take(write):
