@@ -203,13 +203,28 @@ def test_status_counts_trials_and_the_time_left(half_done, monkeypatch, capsys):
     assert "1 interrupted, 1 complete, 3 left" in out
 
 
+def test_the_status_of_a_sweep_that_is_no_job_of_the_cluster(
+    half_done, open_cluster, monkeypatch, capsys
+):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", f"http://127.0.0.1:{open_cluster.server_port}")
+    where = ("--json", "--storage", half_done.path.parent)
+    code, out, error = call(monkeypatch, capsys, "status", "sweep", *where)
+    assert code == 0, error
+    assert (json.loads(out)["state"], json.loads(out)["job"]) == ("interrupted", None)
+    code, _, error = call(monkeypatch, capsys, "status", "other", *where)
+    assert (code, "knows no job of sweep 'other'" in error) == (2, True)
+
+
 def test_the_log_of_a_trial(half_done, monkeypatch, capsys):
     where = ("--storage", half_done.path.parent)
+    curve = Progress(stage="curve", epoch=3, epochs=3, time=103.0, metrics={})
+    Journal(half_done.trial("000-abcdef") / "metrics.jsonl").add(curve)
     code, out, _ = call(monkeypatch, capsys, "logs", "sweep", "--trial", 0, "--follow", *where)
     assert code == 0
     assert out.splitlines() == [
         "regularize 1/4: val_accuracy 0.5",
         "regularize 2/4: val_accuracy 0.5",
+        "curve 3/3",
         "complete: 000-abcdef-0",
     ]
     code, out, _ = call(monkeypatch, capsys, "logs", "sweep", "--trial", 1, "--json", *where)

@@ -74,10 +74,12 @@ def status(sweep_name: str, storage: Path, address: str | None, as_json: bool) -
     from hoyer_search import service
     from hoyer_search.status import sweep_status
 
-    job = service.open_job(sweep_name, address=address).record() if address else None
+    job = service.jobs(address).get(sweep_name) if address else None
     try:
         folder = SweepFolder.open(storage, sweep_name)
     except StorageError:
+        if job is None and address:
+            service.open_job(sweep_name, address=address)  # says that the cluster knows none
         if job is None:
             raise
         standing: dict[str, Any] = {"sweep": sweep_name, "state": None}
@@ -220,4 +222,4 @@ def _trial_line(entry: dict[str, Any]) -> str:
     if "state" in entry:
         return f"{entry['state']}: {', '.join(entry['points']) or 'no points'}"
     values = ", ".join(f"{k} {v:.6g}" for k, v in entry["metrics"].items())
-    return f"{entry['stage']} {entry['epoch']}/{entry['epochs']}: {values}"
+    return f"{entry['stage']} {entry['epoch']}/{entry['epochs']}" + (values and f": {values}")
