@@ -152,14 +152,15 @@ def test_pull_and_evaluate_agree_with_the_record(sweep, monkeypatch, capsys, tmp
         "--storage", sweep.folder.parent,
     )  # fmt: skip
     assert code == 0
-    assert json.loads(out)["trial"] == point.trial
+    pulled = json.loads(out)
+    assert (pulled["folder"], pulled["point"]) == (str(output), point.name)
     given = ("--factory", "toys:mlp", "--data", "toys:blobs")
     code, out, _ = call(monkeypatch, capsys, "evaluate", output, *given, "--json")
     measured = json.loads(out)
     metrics = json.loads((output / "metrics.json").read_text())
     assert code == 0
     for key in ("nonzeros", "macs", "physical_macs", "parameters", "structure", "params", "trial"):
-        assert measured[key] == metrics[key] == getattr(point, key)
+        assert measured[key] == metrics[key] == pulled[key] == getattr(point, key)
     assert measured["test_accuracy"] == pytest.approx(point.test_accuracy)
     assert measured["val_accuracy"] == pytest.approx(point.val_accuracy)
     assert measured["exactness"] <= 1e-10

@@ -11,6 +11,7 @@ from hoyer_search import spaces
 from hoyer_search.cli.options import json_option, storage_option
 from hoyer_search.cli.terminal import kept_for_json, out, print_json, print_pairs, say
 from hoyer_search.client import DEFAULT_STORAGE
+from hoyer_search.reading import POINT_KEYS
 from hoyer_search.tracking.address import default_uri
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def pull(
     folder = chosen.pull(output)
     record = chosen.record
     if as_json:
-        print_json({"folder": str(folder), "point": record.name, "trial": record.trial})
+        shown = {key: getattr(record, key) for key in POINT_KEYS}
+        print_json({"folder": str(folder), "point": record.name} | shown)
         return
     say(
         f"{folder}: {record.structure}, {record.nonzeros:,} nonzeros, {record.macs:,} MACs, "
