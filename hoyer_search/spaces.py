@@ -258,14 +258,23 @@ def num_trials(config: SweepConfig, tried: Iterable[Mapping[str, Value]] = ()) -
         config: The sweep.
         tried: Settings that an earlier sweep tried, which are not tried again.
     """
+    return int(min(config.budget.trials, num_untried(config, tried)))
+
+
+def num_untried(config: SweepConfig, tried: Iterable[Mapping[str, Value]] = ()) -> float:
+    """Returns how many settings are left to try: infinity when a range takes fractions.
+
+    Args:
+        config: The sweep.
+        tried: As for ``num_trials``.
+    """
     integers, settings = integer_parameters(config), 1.0
     for name, dimension in config.search.dimensions.items():
         if isinstance(dimension, Choices):
             settings *= len(dimension.choices)
         else:
             settings *= dimension.high - dimension.low + 1 if name in integers else math.inf
-    known = {tuple(params[name] for name in config.search.dimensions) for params in tried}
-    return int(min(config.budget.trials, settings - len(known)))
+    return settings - len({tuple(params[n] for n in config.search.dimensions) for params in tried})
 
 
 def integer_parameters(config: SweepConfig) -> set[str]:

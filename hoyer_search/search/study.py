@@ -75,6 +75,7 @@ class Study:
     ) -> None:
         self._folder = folder
         self._earlier = earlier
+        self._tried = [result.params for result in earlier]
         self._config = config
         self._storage = storage
         self._space = search_space(config)
@@ -103,7 +104,7 @@ class Study:
     @property
     def num_trials(self) -> int:
         """Returns the budget: all trials, at most the number of settings not tried earlier."""
-        return spaces.num_trials(self._config, [result.params for result in self._earlier])
+        return spaces.num_trials(self._config, self._tried)
 
     @property
     def num_left(self) -> int:
@@ -123,7 +124,8 @@ class Study:
     @property
     def stopped_by(self) -> StopReason:
         """Returns what bounds the number of trials: the budget, or a finite space's settings."""
-        return "trials" if self.num_trials == self._config.budget.trials else "settings"
+        untried = spaces.num_untried(self._config, self._tried)
+        return "settings" if untried <= self._config.budget.trials else "trials"
 
     def ended(self) -> list[int]:
         """Returns the numbers of the trials that the study was told of, in that order."""
@@ -237,8 +239,7 @@ class Study:
 
     def _presets(self) -> list[dict[str, Value]]:
         """Returns the settings to try first: those given, without any that was tried earlier."""
-        tried = [result.params for result in self._earlier]
-        return [preset for preset in _presets(self._config) if preset not in tried]
+        return [preset for preset in _presets(self._config) if preset not in self._tried]
 
     def _record(self, trial: Trial) -> TrialSpec:
         """Returns a trial's specification, which is on disk then."""

@@ -59,16 +59,20 @@ def test_the_budget_ends_the_asking(folder, config):
     assert (study.num_left, study.num_ended) == (0, 4)
 
 
-def test_a_small_finite_space_caps_the_budget(toy_config, make_sweep):
+@pytest.mark.parametrize(
+    ("trials", "stopped_by"), [(50, "settings"), (3, "settings"), (2, "trials")]
+)
+def test_a_small_finite_space_caps_the_budget(trials, stopped_by, toy_config, make_sweep):
+    """More budget is no way on where every setting was tried, even if it was just enough."""
     config = toy_config(
         sampler="random",
-        budget__trials=50,
+        budget__trials=trials,
         search={"regularizer.name": {"choices": ["hoyer", "hoyer_square", "l1"]}},
     )
     study = Study.open(make_sweep(config), config)
-    asked = [study.ask() for _ in range(3)]
-    assert {s.params["regularizer.name"] for s in asked} == {"hoyer", "hoyer_square", "l1"}
-    assert study.ask() is None
+    asked = list(iter(study.ask, None))
+    assert len({s.params["regularizer.name"] for s in asked}) == len(asked) == min(trials, 3)
+    assert study.stopped_by == stopped_by
 
 
 def test_what_finished_meanwhile_is_told_and_the_rest_is_relaunched(folder, config):
