@@ -18,7 +18,7 @@ def front_png(results: Sequence[TrialResult], front: Front | None, *, title: str
     """Returns a picture of the front, or one that says that there is none yet."""
     figure = canvas(8, 4.5)
     axes = figure.subplots()
-    axes.set_title(title)
+    axes.set_title(plain(title))
     axes.spines[["top", "right"]].set_visible(False)
     if front is None:
         axes.set_axis_off()
@@ -38,6 +38,11 @@ def canvas(width: float, height: float) -> "Figure":
     return figure
 
 
+def plain(text: str) -> str:
+    """Returns a user's text so that matplotlib takes no dollars in it for formulas."""
+    return text.replace("$", r"\$")
+
+
 def to_png(figure: "Figure") -> bytes:
     """Returns a figure as PNG."""
     buffer = io.BytesIO()
@@ -54,7 +59,7 @@ def _draw(axes: "Axes", results: Sequence[TrialResult], front: Front) -> None:
     for name, floor in front.floors.items():
         axes.axhline(floor, color=GREY, linestyle=":", linewidth=1)
         axes.annotate(
-            f"floor {name} {floor:.2%}",
+            plain(f"floor {name} {floor:.2%}"),
             (0.08, floor),
             xycoords=("axes fraction", "data"),
             va="top",
@@ -79,7 +84,8 @@ def _draw(axes: "Axes", results: Sequence[TrialResult], front: Front) -> None:
     for point in front.points:
         if point.name in labels:
             at = (front.compression(point), point.val_accuracy)
-            axes.annotate(labels[point.name], at, (6, 6), textcoords="offset points", weight="bold")
+            label = plain(labels[point.name])
+            axes.annotate(label, at, (6, 6), textcoords="offset points", weight="bold")
     largest = series.largest_compression(results, front)
     axes.set_xscale("log")
     axes.set_xlim(0.9, largest * 1.25)

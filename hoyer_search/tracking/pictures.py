@@ -10,7 +10,7 @@ from hoyer_search.importance import importances
 from hoyer_search.results import Point
 from hoyer_search.tracking import figures, names, series
 from hoyer_search.tracking.parallel import parallel_figure
-from hoyer_search.tracking.picture import canvas, front_png, to_png
+from hoyer_search.tracking.picture import canvas, front_png, plain, to_png
 from hoyer_search.tracking.series import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
 from hoyer_search.tracking.snapshot import Snapshot
 from hoyer_search.tracking.timeline import spans
@@ -69,7 +69,7 @@ def _importance(found: Mapping[str, Mapping[str, float]]) -> bytes:
     for place, (name, shares) in enumerate(found.items()):
         at = [row + place * height for row in range(len(parameters))]
         colour = colours[place % len(colours)]
-        axes.barh(at, [shares[p] for p in parameters], height, color=colour, label=name)
+        axes.barh(at, [shares[p] for p in parameters], height, color=colour, label=plain(name))
     axes.set_yticks([row + 0.4 - height / 2 for row in range(len(parameters))], parameters)
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -156,7 +156,7 @@ def _weights(sweep: Snapshot, front: Front, point: Point, *, title: str) -> byte
             if layer == shown[0]:
                 axes.set_title(stage, fontsize=9)
         row[0].set_ylabel(layer, fontsize=8)
-    drawing.suptitle(f"{title}: nonzero weights by layer", fontsize=10)
+    drawing.suptitle(plain(f"{title}: nonzero weights by layer"), fontsize=10)
     return to_png(drawing)
 
 

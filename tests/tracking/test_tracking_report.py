@@ -68,6 +68,19 @@ def test_a_report_of_as_many_winners_as_it_has_layers_of(
     assert len(data_of(page_of(sweep, tmp_path))["network"]["layers"]) >= winners
 
 
+def test_dollars_in_names_are_no_formulas(tmp_path: Path) -> None:
+    sweep = new_sweep(
+        tmp_path / "runs",
+        description=r"from $\n to $",
+        objective={"points": {r"$\y$": 0.0, "B": 0.005}},
+    )
+    sweep.pretrain()
+    for number in range(2):
+        sweep.trial(number)
+    written = write_report(sweep.folder, tmp_path / "x.html", png=tmp_path)
+    assert {path.name for path in written} >= {"front.png", "weights-B.png", "weights---y-.png"}
+
+
 def test_hypervolume_ends_at_the_fronts(sweep: Builder, tmp_path: Path) -> None:
     sweep.pretrain()
     for number in range(4):
