@@ -1,8 +1,9 @@
 """Commands that run sweeps and show them."""
 
+import contextlib
 import dataclasses
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from hoyer_search.cli.summary import command_line, print_sweep
 from hoyer_search.cli.terminal import err, out, print_json, say
 from hoyer_search.display import Display
 from hoyer_search.ending import all_failed
-from hoyer_search.errors import HoyerSearchError
+from hoyer_search.errors import HoyerSearchError, InputError
 from hoyer_search.front import Front
 from hoyer_search.reading import Sweep
 from hoyer_search.service import Job
@@ -190,10 +191,13 @@ def ui(storage: Path, tracking_uri: str | None, port: int) -> None:
     server = is_server(uri)
     pages = uri if server else f"http://127.0.0.1:{port}/"
 
+    def links() -> Iterator[str | None]:
+        for name in reversed(sweep_names(storage)):
+            with contextlib.suppress(InputError):  # a damaged sweep has none
+                yield tracking.sweep_link(SweepFolder.open(storage, name), uri, port=port)
+
     def say_where() -> None:
-        sweeps = (SweepFolder.open(storage, name) for name in reversed(sweep_names(storage)))
-        shown = filter(None, (tracking.sweep_link(sweep, uri, port=port) for sweep in sweeps))
-        say(f"MLflow:  {next(shown, pages)}")
+        say(f"MLflow:  {next(filter(None, links()), pages)}")
 
     if server:
         tracking.check(uri)

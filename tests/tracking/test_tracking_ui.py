@@ -57,6 +57,8 @@ def test_pages_open_on_the_newest_front(
     sync(stored.folder, running=False)
     storage = stored.folder.path.parent
     new_sweep(storage, "not-synced")
+    shutil.copytree(stored.folder.path, storage / "damaged")
+    (storage / "damaged" / "sweep.yaml").write_text("name: [")
     opened = sweep_link(stored.folder, port=5050)
 
     def stand_in(uri: str, *, port: int) -> subprocess.Popen[bytes]:
