@@ -27,7 +27,7 @@ from torch import nn
 
 from hoyer_search import results, spaces
 from hoyer_search.compression.channels import ChannelGraph
-from hoyer_search.compression.thresholds import threshold_grid
+from hoyer_search.compression.threshold_grid import threshold_grid
 from hoyer_search.config import SweepConfig
 from hoyer_search.datasets import Splits
 from hoyer_search.errors import TrialDiverged
@@ -139,7 +139,7 @@ def dense_curve(
     """Returns a network's raw curve over a dense grid of thresholds."""
     pruning = bench.config.pruning
     grid = threshold_grid(
-        model, rule=pruning.rule, granularity=pruning.granularity, points=thresholds
+        model, graph, rule=pruning.rule, granularity=pruning.granularity, points=thresholds
     )
     return returned(evaluate_curve(model, graph, bench, grid))
 

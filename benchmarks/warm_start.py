@@ -19,7 +19,7 @@ from record import finetune_one, open_work, returned
 from torch import nn
 
 from hoyer_search import spaces
-from hoyer_search.compression.thresholds import threshold_grid
+from hoyer_search.compression.threshold_grid import threshold_grid
 from hoyer_search.config import SweepConfig
 from hoyer_search.store import SweepFolder
 from hoyer_search.trial import stages
@@ -82,7 +82,7 @@ def rows(config: SweepConfig, args: argparse.Namespace) -> Iterator[str]:
         graph = bench.graph(model)
         regularize(folder, bench, model, parse_path(path, decay=args.decay))
         grid = threshold_grid(
-            model, rule=rule.rule, granularity=rule.granularity, points=THRESHOLDS
+            model, graph, rule=rule.rule, granularity=rule.granularity, points=THRESHOLDS
         )
         curve = returned(evaluate_curve(model, graph, bench, grid))
         size = config.objective.sparsity

@@ -11,7 +11,7 @@ from hoyer_search.compression import masks
 from hoyer_search.compression.channels import ChannelGraph
 from hoyer_search.compression.layers import matching
 from hoyer_search.compression.masks import Masks
-from hoyer_search.compression.thresholds import threshold_grid
+from hoyer_search.compression.threshold_grid import threshold_grid
 from hoyer_search.config import Pruning
 from hoyer_search.results import CurvePoint, Progress
 from hoyer_search.trial.milestones import GRID, milestone_quarters, probe
@@ -117,6 +117,7 @@ def look_at_milestones(
         points: dict[int, CurvePoint] = {}
         grid = threshold_grid(
             model,
+            graph,
             rule=pruning.rule,
             granularity=pruning.granularity,
             points=GRID,

@@ -19,9 +19,9 @@ from torch import nn
 from hoyer_search import histograms, results
 from hoyer_search.compression.channels import ChannelGraph
 from hoyer_search.compression.histograms import weight_histograms
-from hoyer_search.compression.layers import matching, prunable_layers
+from hoyer_search.compression.layers import matching
 from hoyer_search.compression.masks import Masks
-from hoyer_search.compression.thresholds import threshold_grid
+from hoyer_search.compression.threshold_grid import threshold_grid
 from hoyer_search.config import Pruning, Regularizer, SweepConfig
 from hoyer_search.datasets import Splits
 from hoyer_search.errors import TrialDiverged
@@ -204,7 +204,9 @@ class _Trial:
         output = stages.load_stage(folder)
         if output is None:
             start = time.perf_counter()
-            points = yield from evaluate_curve(model, graph, self.bench, self._thresholds(model))
+            points = yield from evaluate_curve(
+                model, graph, self.bench, self._thresholds(model, graph)
+            )
             info = {
                 "points": [results.to_json(point) for point in points],
                 "wall_seconds": time.perf_counter() - start,
@@ -214,17 +216,18 @@ class _Trial:
         self.wall_seconds["curve"] = output.info["wall_seconds"]
         return [CurvePoint(**point) for point in output.info["points"]]
 
-    def _thresholds(self, model: nn.Module) -> list[float]:
+    def _thresholds(self, model: nn.Module, graph: ChannelGraph) -> list[float]:
         if self.spec.retrains is not None:
             return self.spec.retrains.thresholds
         if "threshold" in self.spec.params:
             return [float(self.spec.params["threshold"])]
         grid = threshold_grid(
             model,
+            graph,
             rule=self.config.pruning.rule,
             granularity=self.config.pruning.granularity,
             points=self.config.pipeline.curve.points,
-            exclude=matching(self.config.pruning.exclude, prunable_layers(model)),
+            exclude=matching(self.config.pruning.exclude, graph.layers),
         )
         if not grid:
             raise TrialDiverged(

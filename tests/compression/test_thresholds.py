@@ -5,10 +5,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_networks import seeded
-from torch import nn
 
-from hoyer_search.compression.thresholds import surviving, threshold_grid
+from hoyer_search.compression.thresholds import surviving
 
 SEEDS = st.integers(0, 2**16)
 
@@ -62,60 +60,6 @@ def test_a_constant_layer_survives_every_ratio():
     assert mask.all()
 
 
-@pytest.mark.parametrize("rule", ["std_ratio", "absolute"])
-def test_element_grid_spreads_survivors_evenly_in_the_logarithm(rule):
-    model = nn.Sequential(nn.Linear(100, 80), nn.ReLU(), nn.Linear(80, 60))
-    for index, layer in enumerate((model[0], model[2])):
-        layer.weight.data = random_weight(index, tuple(layer.weight.shape), torch.float32)
-    grid = threshold_grid(model, rule=rule, granularity="element", points=20)
-    assert grid == sorted(set(grid))
-    assert len(grid) == 20
-    survivors = np.array([
-        sum(
-            surviving(layer.weight, threshold=t, rule=rule, granularity="element").sum().item()
-            for layer in (model[0], model[2])
-        )
-        for t in grid
-    ])  # fmt: skip
-    total = 100 * 80 + 80 * 60
-    assert survivors[0] == pytest.approx(0.99 * total, rel=1e-3)
-    assert survivors[-1] == pytest.approx(0.001 * total, abs=10)
-    steps = np.diff(np.log(survivors))
-    assert (steps < 0).all()
-    assert steps[:10] == pytest.approx(steps[:10].mean(), rel=0.02)
-
-
-@pytest.mark.parametrize("granularity", ["element", "structural"])
-@pytest.mark.parametrize("name", ["lenet_300_100", "batch_norm", "residual"])
-def test_grid_is_deterministic_rising_and_leaves_every_layer_a_weight(name, granularity):
-    model, _ = seeded(name)
-    arguments = {"rule": "std_ratio", "granularity": granularity, "points": 12}
-    grid = threshold_grid(model, **arguments)
-    assert grid
-    assert len(grid) <= 12
-    assert grid == sorted(set(grid)) == threshold_grid(model, **arguments)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            mask = surviving(
-                parameter, threshold=grid[-1], rule="std_ratio", granularity=granularity
-            )
-            assert mask.any()
-
-
-def test_a_network_of_zeros_has_no_grid():
-    model = nn.Linear(3, 3)
-    nn.init.zeros_(model.weight)
-    for granularity in ("element", "structural"):
-        assert threshold_grid(model, rule="std_ratio", granularity=granularity, points=5) == []
-
-
-def test_repeated_magnitudes_give_fewer_thresholds():
-    model = nn.Linear(10, 10)
-    model.weight.data = torch.arange(100).reshape(10, 10).remainder(3).float()
-    grid = threshold_grid(model, rule="absolute", granularity="element", points=30)
-    assert grid == [0.5, 1.5]
-
-
 def test_groups_of_a_convolution_die_apart():
     weight = torch.ones(4, 2, 3, 3)
     weight[:2, 0] = 0.1  # channel 0 of the first group
@@ -130,13 +74,3 @@ def test_the_filters_of_a_transposed_convolution_are_its_second_dimension():
     settings = {"threshold": 0.5, "rule": "absolute", "granularity": "structural"}
     alive = surviving(weight, transposed=True, **settings)
     assert alive[:, :, 0].tolist() == [[1, 0, 1], [1, 0, 1]]
-
-
-def test_excluded_layers_do_not_shape_the_grid():
-    model, _ = seeded("lenet_300_100")
-    settings = {"rule": "absolute", "granularity": "element", "points": 5}
-    before = threshold_grid(model, exclude=["fc2"], **settings)
-    with torch.no_grad():
-        model.fc2.weight *= 100
-    assert threshold_grid(model, exclude=["fc2"], **settings) == before
-    assert threshold_grid(model, **settings) != before
