@@ -4,6 +4,7 @@ import errno
 import importlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -27,6 +28,7 @@ class Events(tune.Callback):
 
     Attributes:
         actors: The trial that each actor runs or ran last, by the actor's id.
+        losses: How each trial lost its worker last, by uid; the last line of what Ray says.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Events(tune.Callback):
         watchdog: Watchdog,
     ) -> None:
         self.actors: dict[str, str] = {}
+        self.losses: dict[str, str] = {}
         self._folder = folder
         self._on_event = on_event
         self._meter = meter
@@ -77,6 +80,13 @@ class Events(tune.Callback):
         actor = trial.temporary_state.ray_actor
         if actor is not None:
             self.actors[actor._actor_id.hex()] = uid
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Notes how a trial lost its worker; Tune starts it anew, unless that was too often."""
+        said = Path(str(trial.error_file)).read_text(encoding="utf-8")
+        self.losses[trial.config["uid"]] = said.strip().rpartition("\n")[2]
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any

@@ -1,8 +1,9 @@
 """Ray Tune's view of the study: trials are suggested and told without holding Tune's loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from ray.tune.search import Searcher
@@ -59,6 +60,7 @@ class StudySearcher(Searcher):
         stopped: Callable[[], object] = lambda: False,
         halted: Callable[[], bool] = lambda: False,
         starting: Callable[[int], bool] = lambda live: False,
+        losses: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Starts no thread yet.
 
@@ -71,6 +73,7 @@ class StudySearcher(Searcher):
             halted: Returns whether none may go on either.
             starting: Returns whether, of so many trials that were suggested and have not ended, one
                 has a worker that is starting.
+            losses: How trials lost their workers, by uid.
         """
         super().__init__()
         self._study = study
@@ -79,6 +82,7 @@ class StudySearcher(Searcher):
         self._stopped = stopped
         self._halted = halted
         self._starting = starting
+        self._losses = losses
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="study")
         self._asked: Future[TrialSpec | None] | None = None
         self._told: list[Future[None]] = []
@@ -121,9 +125,9 @@ class StudySearcher(Searcher):
         spec = self._live.pop(trial_id)
         ended = self._folder.result(spec.uid)
         if ended is None and error:
-            ended = record_failed(
-                self._folder, spec, "the worker or node that ran the trial was lost too often"
-            )
+            cause = self._losses.get(spec.uid, "no reason is known")
+            text = f"the worker or node that ran the trial was lost too often: {cause}"
+            ended = record_failed(self._folder, spec, text)
         if ended is not None:
             self._told.append(self._thread.submit(self._study.tell, ended))
 

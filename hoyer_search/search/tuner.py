@@ -264,6 +264,7 @@ class SearchRun:
             stopped=lambda: not self._may_start(work),
             halted=lambda: self._interruption.requested,
             starting=lambda live: self._interruption.running < live <= self._slots.room(),
+            losses=events.losses,
         )
         try:
             tune.Tuner(

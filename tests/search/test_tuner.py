@@ -254,6 +254,16 @@ def test_on_a_cluster_that_runs_already(toy_config, make_sweep):
             run.run(None, toy.run_trial, toy.pretrain)
         assert len(folder.results()) < 3
 
+        # Where no worker can start, trials fail with the reason.
+        config = config.model_copy(update={"budget": Budget(trials=1)})
+        folder = make_sweep(config, "unreadable")
+        study, stopping = Study.open(folder, config), Stopping.of(folder, config, [])
+        run = SearchRun(folder, config, study, lambda _: None, stopping, temporary, slots(config))
+        run.run(toy.Unreadable(), toy.run_trial, None)
+        (result,) = folder.results()
+        assert result.state == "failed"
+        assert "was lost too often: ModuleNotFoundError: No module named 'mine'" in result.error
+
         # A worker that takes longer to start than trials take gets its trial all the same.
         config = config.model_copy(update={"budget": Budget(trials=14)})
         folder = make_sweep(config, "late")

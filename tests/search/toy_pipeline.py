@@ -101,6 +101,17 @@ def _load_late(path: Path) -> dict[str, float]:
     return {"epoch_seconds": 0.2}
 
 
+class Unreadable:
+    """What trials train on, which no worker can read."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load_unreadable, ()
+
+
+def _load_unreadable() -> None:
+    raise ModuleNotFoundError("No module named 'mine'")
+
+
 def run_watched_trial(folder: SweepFolder, spec: TrialSpec, data: Any) -> Iterator[Progress]:
     """A trial of four epochs with milestones; every second one collapses far too early."""
     if folder.result(spec.uid) is not None:
