@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from hoyer_search.errors import ConnectionFailed
+from hoyer_search.errors import ConnectionFailed, HoyerSearchError
 from hoyer_search.tracking.address import SQLITE
 from hoyer_search.tracking.edge import settings
 from hoyer_search.tracking.links import UI_PORT
@@ -35,6 +35,7 @@ def serve_ui(uri: str, *, port: int = UI_PORT, on_ready: Callable[[], None] = la
         on_ready: Called once they answer.
 
     Raises:
+        HoyerSearchError: They ended by themselves.
         KeyboardInterrupt: Ctrl-C.
         SystemExit: Another signal, with 128 and its number as the exit code.
     """
@@ -42,9 +43,11 @@ def serve_ui(uri: str, *, port: int = UI_PORT, on_ready: Callable[[], None] = la
         process = start_ui(uri, port=port)
         try:
             on_ready()
-            process.wait()
+            code = process.wait()
         finally:
             stop_ui(process)
+    if code:
+        raise HoyerSearchError(f"MLflow's pages ended by themselves, with exit code {code}")
 
 
 def start_ui(uri: str, *, port: int = UI_PORT) -> subprocess.Popen[bytes]:

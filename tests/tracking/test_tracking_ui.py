@@ -64,10 +64,15 @@ def test_pages_open_on_the_newest_front(
     def stand_in(uri: str, *, port: int) -> subprocess.Popen[bytes]:
         """Starts a process that ends at once in place of a server, which another test starts."""
         assert (uri, port) == (default_uri(storage), 5050)
-        return subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+        command = [sys.executable, "-c", f"raise SystemExit({ended_with})"]
+        return subprocess.Popen(command, start_new_session=True)
 
     monkeypatch.setattr(ui, "start_ui", stand_in)
+    ended_with = 0
     code, out, error = call(monkeypatch, capsys, "ui", "--storage", storage, "--port", 5050)
     assert code == 0, error
     assert out.split() == ["MLflow:", opened]
     assert "viewStateShareKey=hoyer-front-" in str(opened)
+    ended_with = 3
+    code, _, error = call(monkeypatch, capsys, "ui", "--storage", storage, "--port", 5050)
+    assert (code, "with exit code 3" in error) == (1, True)
