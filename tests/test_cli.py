@@ -15,8 +15,10 @@ from hoyer_search.cli import cli, sweeps
 from hoyer_search.errors import ConfigError, HoyerSearchError
 from hoyer_search.planning import plan_sweep
 from hoyer_search.results import TrialResult, TrialSpec
-from hoyer_search.tracking import Tracker, default_uri
+from hoyer_search.tracking import Tracker, default_uri, tables
 from hoyer_search.tracking.cursor import Cursor
+from hoyer_search.tracking.note import sweep_note
+from hoyer_search.tracking.snapshot import Snapshot
 
 
 @pytest.mark.parametrize("command", sorted(cli.commands))
@@ -111,6 +113,18 @@ def test_a_sweep_without_a_trial_that_succeeded_has_failed(make_sweep, toy_confi
     stopped = TrialResult(**spec, state="stopped")
     results.save(folder.trial("001-abcdef") / "result.json", stopped)
     follow()
+
+
+def test_show_counts_the_settings_of_a_finite_space(monkeypatch, capsys, toy_config, make_sweep):
+    names = {"choices": ["hoyer", "hoyer_square"]}
+    folder = make_sweep(toy_config(search={"regularizer.name": names}))
+    code, out, _ = call(monkeypatch, capsys, "show", "sweep", "--storage", folder.path.parent)
+    assert (code, "0 of 2 trials ended" in out) == (0, True)
+    snapshot = Snapshot.of(folder)
+    page = "".join(tables.header(snapshot))
+    note = sweep_note(snapshot, links={}, trials={}, picture="")
+    assert "0 of 2 trials ended" in page
+    assert "0 of 2 trials ended" in note
 
 
 def test_a_damaged_sweep_is_listed_among_the_others(monkeypatch, capsys, toy_config, make_sweep):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from hoyer_search import spaces
 from hoyer_search.cli.terminal import format_value, out, say
 from hoyer_search.client import DEFAULT_STORAGE
 from hoyer_search.comparison import Comparison
@@ -23,7 +24,7 @@ def print_sweep(name: str, storage: Path) -> None:
     failed = [r for r in ended if r.state == "failed"]
     config, state = folder.config(), folder.state()
     specs = folder.specs()
-    trials = max(config.budget.trials, len(specs))
+    trials = max(spaces.num_trials(config), len(specs))
     head = f"sweep {name}: {state}, {len(ended)} of {trials} trials ended"
     stopped = sum(r.state == "stopped" for r in ended)
     if stopped:

@@ -59,7 +59,7 @@ def run(
     config = spaces.load(space, overrides=dict(map(spaces.parse_override, settings)))
     name = name or sweep.default_name(config)
     search = partial(sweep.run, config, name=name, tracking_uri=tracking_uri, address=address)
-    _follow(search, name, storage, config.budget.trials, tracking_uri=tracking_uri)
+    _follow(search, name, storage, spaces.num_trials(config), tracking_uri=tracking_uri)
 
 
 @click.command()
@@ -105,7 +105,7 @@ def resume(
             "--working-dir, --runtime-env and --insecure are of a job: give --address http://HEAD:8265"
         )
     folder = SweepFolder.open(storage, sweep_name)
-    trials = sweep.changed_config(folder, overrides).budget.trials
+    trials = spaces.num_trials(sweep.changed_config(folder, overrides))
     search = partial(
         sweep.resume, sweep_name, tracking_uri=tracking_uri, address=address, overrides=overrides
     )

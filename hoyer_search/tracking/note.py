@@ -34,7 +34,7 @@ def sweep_note(
     parts = [
         " · ".join(f"[{text}]({link})" for text, link in links.items()),
         sweep.config.description,
-        f"{len(sweep.results)} of {sweep.config.budget.trials} trials ended"
+        f"{len(sweep.results)} of {sweep.num_trials} trials ended"
         + (f", {sweep.num_failed} failed." if sweep.num_failed else "."),
     ]
     if sweep.config.protocol == "paper":

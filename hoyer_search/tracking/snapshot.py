@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
+from hoyer_search import spaces
 from hoyer_search.config import SweepConfig
 from hoyer_search.confirmation import Confirmation, confirmations
 from hoyer_search.front import Front
@@ -75,6 +76,11 @@ class Snapshot:
         if self.front is None:
             return {}
         return confirmations(self.front, self.retrainings, wanted=self.config.confirm)
+
+    @property
+    def num_trials(self) -> int:
+        """Returns how many trials the search has at most."""
+        return max(spaces.num_trials(self.config), len(self.specs))
 
     @property
     def num_failed(self) -> int:

@@ -21,7 +21,7 @@ def header(sweep: Snapshot) -> Iterator[str]:
     yield f"<h1>{escape(sweep.folder.name)}</h1>"
     yield (
         f'<p class="soft">{escape(config.description)}</p>'
-        f"<p>{sweep.state.capitalize()}: {len(sweep.results)} of {config.budget.trials} trials "
+        f"<p>{sweep.state.capitalize()}: {len(sweep.results)} of {sweep.num_trials} trials "
         f"ended{failed}. Model <b>{escape(config.model.factory)}</b> on "
         f"<b>{escape(config.data.source)}</b>, regularizer {config.regularizer.name}, "
         f"{config.pruning.granularity} pruning.</p>"
