@@ -25,18 +25,26 @@ def stop_text(config: SweepConfig, finished: Finished, usage: Usage) -> str:
     return f"{finished.trials} of {finished.budget} trials ended; {used}"
 
 
-def more_budget(config: SweepConfig, finished: Finished) -> str | None:
+def more_budget(config: SweepConfig, finished: Finished, usage: Usage) -> str | None:
     """Returns a setting that lets a finished search go on: twice the limit that ended it.
 
-    It has the form ``budget.trials=40``; None when more budget would change nothing, or no more is
-    allowed.
+    It has the form ``budget.trials=40``; of hours and trials it is twice what was used if that is
+    more. None when more budget would change nothing, or no more is allowed.
     """
+    hours = used_hours(usage)
+    used = {
+        "trials": finished.trials,
+        "hours": hours["hours"],
+        "accelerator_hours": hours["gpu_hours" if config.resources.gpus else "core_hours"],
+    }
     name = finished.stopped_by or "trials"
-    if name != "trials":
-        limit = getattr(config.budget, name, None)
-        return None if limit is None else f"budget.{name}={2 * limit}"
-    had = max(config.budget.trials, finished.trials)  # a budget may have been made smaller
-    return None if had >= MOST_TRIALS else f"budget.trials={min(2 * had, MOST_TRIALS)}"
+    limit = getattr(config.budget, name, None)
+    if limit is None:
+        return None
+    had = max(limit, used.get(name, 0))
+    more = min(2 * had, MOST_TRIALS) if name == "trials" else 2 * had
+    shown = f"{more}" if isinstance(more, int) else f"{more:.3g}"
+    return f"budget.{name}={shown}" if more > had else None
 
 
 def all_failed(ended: Sequence[TrialResult]) -> bool:

@@ -59,7 +59,7 @@ def print_sweep(name: str, storage: Path) -> None:
     finished = folder.finished()
     if finished is not None:
         say(f"stopped: {stop_text(config, finished, folder.usage())}")
-        more = more_budget(config, finished)
+        more = more_budget(config, finished, folder.usage())
         if more is not None and not all_failed(ended):
             command = command_line("resume", f"{name} --set {more}", folder.path.parent)
             say(f"go on:   {command}")
