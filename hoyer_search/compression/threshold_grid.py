@@ -132,7 +132,7 @@ def _elements(magnitudes: list[Tensor]) -> tuple[Tensor, Tensor]:
 def _filters(
     magnitudes: list[Tensor], count: Callable[[float], Tensor], counts: int
 ) -> tuple[Tensor, Tensor]:
-    """Returns the rising maxima of filters and channels, and how many weights are left at each.
+    """Returns the distinct maxima of filters and channels, and how many weights are left at each.
 
     They end where the network would be cut in two.
 
@@ -142,7 +142,7 @@ def _filters(
         counts: At how many of them to ask; between those it is interpolated.
     """
     pairs = [(m.flatten(1).amax(1), m.transpose(0, 1).flatten(1).amax(1)) for m in magnitudes]
-    values = _rising(torch.cat([one for pair in pairs for one in pair]))
+    values = torch.unique_consecutive(_rising(torch.cat([one for pair in pairs for one in pair])))
     places = torch.arange(len(values))
     thresholds = _below(values, places).tolist()
     useful = bisect.bisect_left(thresholds, True, key=lambda at: bool(count(at) == 0))
